@@ -1,0 +1,1 @@
+"""Data sets with their protocols, one file each."""

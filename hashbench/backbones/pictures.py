@@ -1,0 +1,34 @@
+"""What every picture encoder shares: drawings laid on white, and pixels normalised inside the module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """The picture in RGB; what is transparent in it becomes white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+class OnPixels(nn.Module):
+    """An encoder of normalised pictures, made to eat (b, 3, h, w) uint8 pixels: ``encoder((x / 255 - mean) / std)``."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        vectors: Tensor = self.encoder((pixels.float() / 255 - self.mean) / self.std)
+        return vectors

@@ -1,0 +1,114 @@
+"""``hashbench run``: train, encode, measure, keep."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from hashbench.cli.output import print_json, print_results
+
+if TYPE_CHECKING:
+    from hashbench.runner import Bench
+    from hashbench.spec import Spec
+    from hashbench.store import Store
+
+
+def run(
+    method: Annotated[str, typer.Option("--method", "-m", help="Hashing method; hashbench list names them.")],
+    dataset: Annotated[str, typer.Option(help="Data set.")] = "pictograms",
+    protocol: Annotated[str | None, typer.Option(help="Protocol, name@version; the data set's first.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Encoders of both sides; lite when nothing is said.")] = None,
+    image_backbone: Annotated[str | None, typer.Option(help="Encoder of the image side alone.")] = None,
+    text_backbone: Annotated[str | None, typer.Option(help="Encoder of the text side alone.")] = None,
+    tuning: Annotated[
+        Literal["frozen", "full"], typer.Option(help="full: trained encoders are fine-tuned with the method.")
+    ] = "frozen",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of encoders and training.")] = "fp32",
+    preset: Annotated[str, typer.Option(help="Named settings of the method, before --set.")] = "default",
+    settings: Annotated[list[str] | None, typer.Option("--set", "-s", help="name=value; repeat it for more.")] = None,
+    bits: Annotated[str, typer.Option(help="Code lengths: 16,32,64.")] = "64",
+    seeds: Annotated[str, typer.Option(help="Seeds: 0-4 or 0,7.")] = "0",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Runs at the same time; 0: as many as there are cores.")] = 0,
+    results: Annotated[Path | None, typer.Option(help="Folder of the records.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a method, encode queries and database, measure both tasks, keep the record.
+
+    What is done already is reused. Exit codes: 0 done, 2 usage, 3 data or weights, 4 diverged, 5 some runs
+    are not done, 130 interrupted.
+    """
+    from hashbench.spec import Execution, parse_numbers
+
+    lengths, chosen_seeds = parse_numbers("--bits", bits), parse_numbers("--seeds", seeds)
+    from hashbench import registry
+    from hashbench.backbone import choose
+    from hashbench.config import override, with_preset
+    from hashbench.paths import results_dir
+    from hashbench.runner import Bench, Setup, carry_out, exit_code, plan, resolve_device
+    from hashbench.store import Store
+
+    config = override(with_preset(registry.methods.get(method).config_class, preset), settings or [])
+    image, text = choose(backbone or "lite", image_backbone, text_backbone)
+    setup = Setup(
+        dataset=dataset,
+        protocol=protocol,
+        backbones={"image": image, "text": text},
+        tuning=tuning,
+        precision=precision,
+    )
+    bench = Bench(setup, device=resolve_device(device))
+    specs = plan(bench, method, config, lengths, chosen_seeds)
+    records = Store(results or results_dir())
+    if dry_run:
+        _print_plan(bench, specs, records, json)
+        return
+    execution = Execution(device=bench.device, workers=workers or _fitting_workers(bench), force=force)
+    from hashbench.cli.progress import Progress
+
+    with Progress(len(specs), quiet or json) as progress:
+        done = carry_out(bench, specs, records, execution, progress)
+    if json:
+        print_json([record.to_json() for record in done])
+    else:
+        print_results(done, records)
+        typer.echo(f"records: {records.root / dataset / method}")
+    raise typer.Exit(exit_code(done))
+
+
+def _fitting_workers(bench: Bench) -> int:
+    """One run a core on cached features; one at a time where a run uses the whole machine."""
+    alone = bench.device != "cpu" or any(map(bench.is_raw, bench.backbones))
+    return 1 if alone else os.cpu_count() or 1
+
+
+def _print_plan(bench: Bench, specs: list[Spec], records: Store, json: bool) -> None:
+    from hashbench.cli.output import print_table
+
+    found = {spec.key: records.find(spec) for spec in specs}
+    states = {key: record.status if record else "to run" for key, record in found.items()}
+    features = {
+        view: "raw items, trained with the method"
+        if bench.is_raw(view)
+        else ("cached" if bench.has_features(view) else "to compute")
+        for view in bench.backbones
+    }
+    if json:
+        print_json({"runs": [{"key": s.key, "state": states[s.key], "spec": s.key_fields()} for s in specs],
+                    "features": features})  # fmt: skip
+        return
+    first = specs[0]
+    print_table("would run", ["key", "method", "bits", "seed", "state"],
+                [[s.key[:16], s.method, s.bits, s.seed, states[s.key]] for s in specs])  # fmt: skip
+    typer.echo(f"protocol {first.protocol}, split {first.split}, device {bench.device}")
+    for view, identity in first.views.items():
+        typer.echo(f"{view}: {identity}: {features[view]}")
+    typer.echo("settings: " + " ".join(f"{name}={value}" for name, value in first.config.items()))
+
+

@@ -1,0 +1,31 @@
+"""Codes, Hamming histograms and the metrics that follow from them."""
+
+from hashbench.retrieval.codes import PackedCodes, digest, distances, from_bytes, pack, to_bytes, unpack
+from hashbench.retrieval.evaluate import (
+    DEFINITIONS,
+    EVALUATION_VERSION,
+    Evaluation,
+    RadiusCurve,
+    RankCurve,
+    chance_level,
+    definition,
+    evaluate,
+)
+
+__all__ = [
+    "DEFINITIONS",
+    "EVALUATION_VERSION",
+    "Evaluation",
+    "PackedCodes",
+    "RadiusCurve",
+    "RankCurve",
+    "chance_level",
+    "definition",
+    "digest",
+    "distances",
+    "evaluate",
+    "from_bytes",
+    "pack",
+    "to_bytes",
+    "unpack",
+]

@@ -1,0 +1,51 @@
+"""Stages on disk: a teacher that one run made serves every later run that needs the same one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from hashbench.files import replacing
+from hashbench.method import Stage
+
+
+class StageFiles(MutableMapping[str, Stage]):
+    """Stages by key, one safetensors file each, with what the stage logged in the file's header.
+
+    A damaged file counts as absent and is made again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getitem__(self, key: str) -> Stage:
+        file = self._file(key)
+        if not file.exists():
+            raise KeyError(key)
+        try:
+            with safe_open(file, framework="pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
+                events = json.loads(stored.metadata()["events"])
+        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError):
+            raise KeyError(key) from None
+        return Stage(tensors, events)
+
+    def __setitem__(self, key: str, stage: Stage) -> None:
+        with replacing(self._file(key)) as partial:
+            save_file(stage.tensors, partial, {"events": json.dumps(stage.events)})
+
+    def __delitem__(self, key: str) -> None:
+        self._file(key).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return (file.stem for file in sorted(self.folder.glob("*.safetensors")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"

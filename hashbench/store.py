@@ -1,0 +1,218 @@
+"""Records on disk: one folder a run, ``<root>/<data set>/<method>/<key16>/``.
+
+    record.json         spec, status, metrics, curves, cost, where and with what it was made; written last
+    codes.safetensors   packed codes of every view on every side, uint8 (n, ceil(k / 8))
+    queries.safetensors average precision of every query, float32 (q,), one array a task
+    log.jsonl           what the method logged, one JSON object a line
+
+The folder is the truth: every file is written by rename and the record last, so a record means a whole run.
+Merging two machines' results is copying folders.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashbench.errors import DataError, UsageError
+from hashbench.files import replacing, write_text
+from hashbench.spec import Spec
+
+SCHEMA = 1
+
+Status = Literal["done", "failed", "skipped", "diverged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is known of one run."""
+
+    spec: Spec
+    status: Status
+    reason: str = ""
+    """Why it is not done; empty when it is."""
+    rules: dict[str, str] = field(default_factory=dict)
+    """The protocol's rules in words."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Items on each side, queries without a relevant item."""
+    evaluation_version: int = 0
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Task (``image->text``) to metric id to value, measured on test queries."""
+    validation: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The same on validation items: the only numbers that anything may be chosen by."""
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Task to curve id to its points."""
+    code_digests: dict[str, str] = field(default_factory=dict)
+    """``side/view`` to the sha256 of its codes."""
+    warnings: list[str] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+    """Seconds and bytes."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary with the key in it."""
+        return {"key": self.key, **asdict(self)}
+
+
+class Store:
+    """The records below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, spec: Spec) -> Path:
+        return self.root / spec.dataset / spec.method / spec.key[:16]
+
+    def find(self, spec: Spec) -> Record | None:
+        """The record of this very spec, whatever its status, or None."""
+        file = self.folder(spec) / "record.json"
+        return read_record(file) if file.exists() else None
+
+    def save(
+        self,
+        record: Record,
+        codes: Mapping[str, NDArray[np.uint8]],
+        queries: Mapping[str, NDArray[np.float32]],
+        events: Iterable[Mapping[str, Any]],
+    ) -> Path:
+        """Write everything of a run, the record last; returns its folder.
+
+        Raises:
+            DataError: the disk is full or the folder cannot be written; an older record is left as it was.
+        """
+        folder = self.folder(record.spec)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if codes:
+                _write_arrays(folder / "codes.safetensors", codes, {"bits": str(record.spec.bits)})
+            if queries:
+                _write_arrays(folder / "queries.safetensors", queries, {})
+            lines = "".join(json.dumps(event) + "\n" for event in events)
+            write_text(folder / "log.jsonl", lines)
+            self.rewrite(record)
+        except OSError as error:
+            raise DataError(f"{folder}: the record could not be written: {error}") from error
+        return folder
+
+    def rewrite(self, record: Record) -> None:
+        """Replace record.json alone, after an evaluation of stored codes."""
+        write_text(
+            self.folder(record.spec) / "record.json",
+            json.dumps(record.to_json(), indent=1, sort_keys=True, allow_nan=False) + "\n",
+        )
+
+    def codes(self, record: Record) -> dict[str, NDArray[np.uint8]]:
+        """``side/view`` to packed codes (n, ceil(k / 8)) of a finished run."""
+        return _read_arrays(self.folder(record.spec) / "codes.safetensors")
+
+    def queries(self, record: Record) -> dict[str, NDArray[np.float32]]:
+        """Task to the average precision of every query."""
+        return _read_arrays(self.folder(record.spec) / "queries.safetensors")
+
+    def __iter__(self) -> Iterator[Record]:
+        """Every record, ordered by path."""
+        for file in sorted(self.root.glob("*/*/*/record.json")):
+            yield read_record(file)
+
+    def by_prefix(self, prefix: str) -> Record:
+        """The one record whose key starts with ``prefix``.
+
+        Raises:
+            UsageError: none or several do.
+        """
+        found = [record for record in self if record.key.startswith(prefix)]
+        if len(found) != 1:
+            raise UsageError(
+                f"run {prefix!r}: expected the beginning of one key in {self.root}, found {len(found)}; "
+                "hashbench results lists them"
+            )
+        return found[0]
+
+
+def read_record(file: Path) -> Record:
+    """Read one record.json.
+
+    Raises:
+        DataError: damaged, or written by a newer hashbench.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["schema"] > SCHEMA:
+            raise DataError(
+                f"{file}: written by a newer hashbench (schema {data['schema']}, this one reads {SCHEMA})"
+            )
+        key = data.pop("key")
+        record: Record = TypeAdapter(Record).validate_python(data)
+    except (json.JSONDecodeError, KeyError, TypeError, ValidationError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{file}: damaged ({first}); delete its folder and run again") from error
+    if record.key != key:
+        raise DataError(
+            f"{file}: says key {key[:16]}, its spec gives {record.key[:16]}: it was edited by hand"
+        )
+    return record
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Where and with what a run is made: for people, never for the key."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": " ".join(["hashbench", *sys.argv[1:]]),
+        "git": _git_state(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "device": device,
+        **{name: _version(name) for name in ("hashbench", "torch", "numpy", "timm", "open_clip_torch")},
+    }
+
+
+def _git_state() -> str | None:
+    try:
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return git.stdout.strip() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save_file
+
+    with replacing(path) as partial:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata)
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); delete its folder and run again") from error

@@ -1,0 +1,1 @@
+"""Figures, one file each: records in, a matplotlib figure and its table out."""

@@ -1,0 +1,101 @@
+"""Precision against recall, one panel a task and code length.
+
+Three kinds, because the field draws all of them under one name:
+
+    radius        Hamming lookup: all items within radius r = 0 .. k; hits and items summed over queries (micro)
+    radius-macro  the same, precision and recall averaged over queries; an empty ball has precision 0
+    rank          ranking: the first N items, N from 1 to the whole database; averaged over queries
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hashbench.plot import Plot
+
+from .style import looks, styled
+
+if TYPE_CHECKING:
+    from hashbench.store import Record
+
+CURVES = {
+    "radius": ("radius/radius", "radius/micro_precision", "radius/micro_recall"),
+    "radius-macro": ("radius/radius", "radius/macro_precision", "radius/macro_recall"),
+    "rank": ("rank/rank", "rank/precision", "rank/recall"),
+}
+
+
+class PrecisionRecall(Plot):
+    """Precision-recall curves by Hamming radius or by rank."""
+
+    description = "precision against recall by Hamming radius or by rank"
+    kinds = tuple(CURVES)
+
+    def table(self, records: Sequence[Record], kind: str) -> pd.DataFrame:
+        at, precision, recall = CURVES[kind]
+        rows = [
+            {
+                "method": _label(record, records),
+                "task": task,
+                "bits": record.spec.bits,
+                "seed": record.spec.seed,
+                "at": point,
+                "precision": p,
+                "recall": r,
+                "chance": record.metrics[task]["chance"],
+                "protocol": record.spec.protocol,
+            }
+            for record in records
+            for task, curves in record.curves.items()
+            for point, p, r in zip(curves[at], curves[precision], curves[recall], strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def draw(self, table: pd.DataFrame, kind: str) -> Figure:
+        tasks, lengths = list(dict.fromkeys(table["task"])), sorted(table["bits"].unique())
+        style = looks(sorted(table["method"].unique()))
+        seeds = table["seed"].nunique()
+        mean = table.groupby(["task", "bits", "method", "at"], as_index=False)[["precision", "recall"]].mean()
+        with styled():
+            figure = Figure(figsize=(1.9 * len(lengths) + 0.6, 1.9 * len(tasks) + 0.7), layout="constrained")
+            axes = figure.subplots(len(tasks), len(lengths), sharex=True, sharey=True, squeeze=False)
+            for row, task in enumerate(tasks):
+                for column, bits in enumerate(lengths):
+                    ax = axes[row][column]
+                    panel = mean[(mean["task"] == task) & (mean["bits"] == bits)]
+                    for method, line in panel.groupby("method"):
+                        ordered = line.sort_values("at")
+                        ordered = ordered[(ordered["recall"] > 0) | (ordered["precision"] > 0)]
+                        ax.plot(ordered["recall"], ordered["precision"], label=method, markevery=0.15, **style[str(method)])
+                    chance = table.loc[table["task"] == task, "chance"].iloc[0]
+                    ax.axhline(chance, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)), label="chance")
+                    ax.set(xlim=(0, 1), ylim=(0, 1))
+                    if row == 0:
+                        ax.set_title(f"{bits} bits")
+                    if column == 0:
+                        ax.set_ylabel(f"{task.replace('->', ' → ')}\nprecision")
+                    if row == len(tasks) - 1:
+                        ax.set_xlabel("recall")
+            handles = {label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+            figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 5))
+            named = "1 seed" if seeds == 1 else f"mean of {seeds} seeds"
+            figure.supxlabel(f"{table['protocol'].iloc[0]}, {kind}, {named}", fontsize=6, color="0.4")
+        return figure
+
+
+def _label(record: Record, records: Sequence[Record]) -> str:
+    """The method, with whatever tells its runs here apart: backbones, tuning, settings."""
+    spec = record.spec
+    parts = [spec.method]
+    if len({str(r.spec.views) for r in records}) > 1:
+        parts.append("+".join(dict.fromkeys(view.partition(" ")[0] for view in spec.views.values())))
+    if len({r.spec.tuning for r in records}) > 1:
+        parts.append(spec.tuning)
+    for name, value in spec.config.items():
+        if len({str(r.spec.config.get(name)) for r in records if r.spec.method == spec.method}) > 1:
+            parts.append(f"{name}={value}")
+    return " ".join(parts)
