@@ -90,7 +90,9 @@ class Pictograms(Dataset):
             with zipfile.ZipFile(self._pack) as archive:
                 meta: dict[str, Any] = json.loads(archive.read("meta.json"))
         except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
-            raise DataError(f"{self._pack}: the pictograms pack cannot be read ({error}); reinstall hashbench") from error
+            raise DataError(
+                f"{self._pack}: the pictograms pack cannot be read ({error}); reinstall hashbench"
+            ) from error
         return meta
 
     @property

@@ -6,9 +6,11 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from hashbench.errors import UsageError
 
@@ -136,22 +138,20 @@ def _read(where: str, value: str, hint: Any) -> Any:
 
 
 def _check_range(where: str, value: Any, meta: Mapping[str, Any]) -> None:
-    low, high = meta["low"], meta["high"]
     if value is None or isinstance(value, bool | str):
         return
-    if value != value or (low is not None and value < low) or (high is not None and value > high):
-        bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
-        raise UsageError(f"{where}: expected a number from {bounds}, found {value}")
+    low = -math.inf if meta["low"] is None else meta["low"]
+    high = math.inf if meta["high"] is None else meta["high"]
+    if not low <= value <= high or abs(value) == math.inf:
+        raise UsageError(f"{where}: expected a finite number from {low} to {high}, found {value}")
 
 
 def _type_name(hint: Any) -> str:
-    arguments = get_args(hint)
-    if not arguments:
-        return str(getattr(hint, "__name__", hint))
-    if type(None) in arguments:
-        rest = [a for a in arguments if a is not type(None)]
-        return " or ".join([*map(_type_name, rest), "none"])
-    return " | ".join(str(a) for a in arguments)
+    if hint is NoneType:
+        return "none"
+    if get_origin(hint) is Literal:
+        return " | ".join(map(str, get_args(hint)))
+    return " or ".join(map(_type_name, get_args(hint))) or hint.__name__
 
 
 def is_frozen(config_class: type[Config]) -> bool:

@@ -31,11 +31,12 @@ SIDES = ("query", "database", "train", "validation")
 class Source(Protocol):
     """The raw items of one view, by row number: pictures or strings."""
 
-    modality: Literal["image", "text"]
+    @property
+    def modality(self) -> Literal["image", "text"]: ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, row: int) -> Image | str: ...
+    def __getitem__(self, row: int, /) -> Image | str: ...
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,7 @@ class Dataset(abc.ABC):
         """
         chosen = protocol or next(iter(self.protocols))
         if chosen not in self.protocols:
-            raise UsageError(
-                f"--protocol {chosen!r}: {self.name} has none. {did_you_mean(chosen, self.protocols)}"
-            )
+            raise UsageError(f"--protocol {chosen!r}: {self.name} has none. {did_you_mean(chosen, self.protocols)}")
         self.rules = self.protocols[chosen]
 
     @property

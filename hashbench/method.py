@@ -217,7 +217,7 @@ class Run:
                 self.watch(phase, epoch, count)
             yield epoch
 
-    def batches(self, n: int, size: int, stream: str, epoch: int, *, drop_last: bool = False) -> Iterator[Tensor]:
+    def batches(self, n: int, size: int, stream: str, epoch: int) -> Iterator[Tensor]:
         """Index batches (b,) over n items, shuffled anew each epoch. A lone last item is never a batch."""
         order = torch.randperm(n, generator=self.generator(f"{stream}/{epoch}"))
         yield from (batch for batch in order.split(size) if len(batch) > 1 or n == 1)

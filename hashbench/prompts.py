@@ -66,9 +66,7 @@ def sentences(prompt: str, class_names: Sequence[str], definitions: Mapping[str,
     if chosen.kind == "dictionary":
         missing = [name for name in class_names if name not in definitions]
         if missing:
-            raise Incompatible(
-                f"the dictionary prompt needs a sentence for every class; none for {missing[0]!r}"
-            )
+            raise Incompatible(f"the dictionary prompt needs a sentence for every class; none for {missing[0]!r}")
         return [definitions[name] for name in class_names]
     return [chosen.template.format(name) for name in names]
 
@@ -131,11 +129,10 @@ def label_vectors(
         return labels.astype(np.float32)
     if kind != "joined":
         return _unit(labels.astype(np.float32) @ class_vectors(prompt, class_names, encode, definitions))
+    class_vectors(prompt, class_names, encode)  # refuses an encoder that cannot tell the classes apart
     combinations, row_of = np.unique(labels, axis=0, return_inverse=True)
     texts = [
-        joined_sentence([name for name, has in zip(class_names, row, strict=True) if has])
-        if row.any()
-        else ""
+        joined_sentence([name for name, has in zip(class_names, row, strict=True) if has]) if row.any() else ""
         for row in combinations
     ]
     vectors = _unit(encode(texts))

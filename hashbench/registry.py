@@ -51,10 +51,9 @@ class Registry(Generic[T]):
             raise UsageError(f"no {self.kind} {name!r}. {did_you_mean(name, entries)}")
         try:
             found = entries[name].load()
-        except Exception as error:  # a broken plug-in disables itself alone, whatever it raises
+        except (Exception, SystemExit) as error:  # a broken plug-in disables itself alone, whatever it raises
             raise UsageError(
-                f"the {self.kind} {name!r} ({entries[name].value}) cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"the {self.kind} {name!r} ({entries[name].value}) cannot be imported: {type(error).__name__}: {error}"
             ) from error
         module, _, attribute = self._base.partition(":")
         base = getattr(import_module(module), attribute)

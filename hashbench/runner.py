@@ -28,8 +28,8 @@ from hashbench.backbone import Backbone
 from hashbench.config import Config, digest
 from hashbench.dataset import SIDES, Dataset, Index
 from hashbench.errors import CELLS_FAILED, DataError, Diverged, Incompatible, UsageError
-from hashbench.features import FeatureCache, MappedRows, RawRows
-from hashbench.method import Hasher, Items, Method, Run, View, isolated
+from hashbench.features import FeatureCache, MappedRows, RawRows, vectors
+from hashbench.method import Hasher, Items, Method, Run, View
 from hashbench.paths import cache_dir, results_dir
 from hashbench.retrieval import Evaluation, PackedCodes
 from hashbench.spec import Execution, Precision, Spec, Tuning
@@ -79,9 +79,14 @@ class Bench:
         WeightsUnavailable: trained weights that are not to be had.
     """
 
-    def __init__(self, setup: Setup, cache: FeatureCache | None = None, device: str = "cpu") -> None:
+    def __init__(self, setup: Setup, cache: Path | None = None, device: str = "cpu") -> None:
+        """Open a setup; ``cache`` is the folder of features and stages, the usual one where None."""
         self.setup, self.device = setup, device
-        self.cache = cache or FeatureCache(cache_dir())
+        self.cache = cache or cache_dir()
+        self.features = FeatureCache(self.cache / "features")
+        self.stages = StageFiles(self.cache / "stages")
+        self._arrays: dict[str, NDArray[np.float32]] = {}
+        self._sentences: dict[tuple[str, ...], NDArray[np.float32]] = {}
         self.dataset: Dataset = registry.datasets.get(setup.dataset)(setup.protocol)
         self.backbones: dict[str, Backbone] = {}
         for view, name in setup.backbones.items():
@@ -116,11 +121,15 @@ class Bench:
         encoder = self.backbones[view]
         return encoder.trainable and (self.setup.tuning == "full" or not encoder.pretrained)
 
+    def has_features(self, view: str) -> bool:
+        """Whether a cached view's features are there already."""
+        return self.features.has(self.dataset, view, self.backbones[view], precision=self.setup.precision)
+
     def compute_features(self, reporter: Reporter | None = None) -> None:
         """Make sure that the features of every cached view are on disk."""
         for view in self.backbones:
             if not self.is_raw(view):
-                self._features(view, reporter or Silent())
+                self._array(view, reporter or Silent())
 
     def items(self, side: str, *, prompted: bool = False) -> Items:
         """The items of one side (``query``, ``database``, ``train``, ``validation``) through every view."""
@@ -144,17 +153,26 @@ class Bench:
         if self.is_raw(view):
             source = RawRows(self.dataset, view, encoder, rows)
             return View(source, encoder.dim, encoder.encoder, True, encoder.pretrained, self.device)
-        return View(MappedRows(self._features(view, Silent()), rows), encoder.dim, device=self.device)
+        return View(MappedRows(self._array(view, Silent()), rows), encoder.dim, device=self.device)
 
-    def _features(self, view: str, reporter: Reporter) -> NDArray[np.float32]:
-        return self.cache.get(
-            self.dataset, view, self.backbones[view], precision=self.setup.precision, device=self.device,
-            progress=lambda done, total: reporter.features(view, done, total),
-        ).array  # fmt: skip
+    def _array(self, view: str, reporter: Reporter) -> NDArray[np.float32]:
+        if view not in self._arrays:
+            self._arrays[view] = self.features.get(
+                self.dataset,
+                view,
+                self.backbones[view],
+                precision=self.setup.precision,
+                device=self.device,
+                progress=lambda done, total: reporter.features(view, done, total),
+            ).array
+        return self._arrays[view]
 
     def _encode_sentences(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        with isolated(0):  # an untrained text encoder draws its weights here: the same ones in every run
-            return self.cache.vectors(self.backbones["text"], sentences, precision=self.setup.precision)
+        """Prompts through the text backbone as it is before any training."""
+        asked = tuple(sentences)
+        if asked not in self._sentences:
+            self._sentences[asked] = vectors(self.backbones["text"], asked, precision=self.setup.precision)
+        return self._sentences[asked]
 
 
 def run(
@@ -234,7 +252,7 @@ def _in_processes(bench: Bench, specs: Sequence[Spec], records: Store, workers: 
     """Runs in fresh processes; results do not depend on how many there are."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(specs)), mp_context=context) as pool:
-        jobs = [pool.submit(_work, bench.setup, bench.cache.root, bench.device, spec, records.root) for spec in specs]
+        jobs = [pool.submit(_work, bench.setup, bench.cache, bench.device, spec, records.root) for spec in specs]
         try:
             for job in as_completed(jobs):
                 yield job.result()
@@ -244,7 +262,7 @@ def _in_processes(bench: Bench, specs: Sequence[Spec], records: Store, workers: 
 
 
 def _work(setup: Setup, cache: Path, device: str, spec: Spec, results: Path) -> Record:
-    return run_one(Bench(setup, FeatureCache(cache), device), spec, Store(results), Silent())
+    return run_one(Bench(setup, cache, device), spec, Store(results), Silent())
 
 
 def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Record:
@@ -264,7 +282,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
         device=bench.device,
         validation=bench.items("validation", prompted=prompted),
         scope=digest([spec.scope, bench.device.partition(":")[0]]),
-        stages=StageFiles(bench.cache.root / "stages"),
+        stages=bench.stages,
         watch=lambda phase, epoch, epochs: reporter.epoch(spec, phase, epoch, epochs),
     )
     blank = Record(spec=spec, status="done", rules=vars(bench.dataset.rules), provenance=store.provenance(bench.device))

@@ -81,9 +81,7 @@ def parse_numbers(flag: str, text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(
-                f"{flag} {text!r}: expected whole numbers like 16,32 or a range like 0-4, found {part!r}"
-            )
+            raise UsageError(f"{flag} {text!r}: expected whole numbers like 16,32 or a range like 0-4, found {part!r}")
         if dash and int(last) < int(first):
             raise UsageError(f"{flag} {text!r}: the range {part!r} runs backwards")
         numbers += range(int(first), int(last if dash else first) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
@@ -39,13 +40,31 @@ class StageFiles(MutableMapping[str, Stage]):
             save_file(stage.tensors, partial, {"events": json.dumps(stage.events)})
 
     def __delitem__(self, key: str) -> None:
-        self._file(key).unlink()
+        try:
+            self._file(key).unlink()
+        except FileNotFoundError:
+            raise KeyError(key) from None
 
     def __iter__(self) -> Iterator[str]:
         return (file.stem for file in sorted(self.folder.glob("*.safetensors")))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    @property
+    def bytes(self) -> int:
+        """What all of them take on disk."""
+        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+
+    def clean(self, older_than_days: float | None = None) -> int:
+        """Remove stages made longer ago than that (None: all) and return the bytes freed."""
+        freed = 0
+        for file in list(self.folder.glob("*.safetensors")):
+            about = file.stat()
+            if older_than_days is None or time.time() - about.st_mtime > older_than_days * 86400:
+                file.unlink(missing_ok=True)
+                freed += about.st_size
+        return freed
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -156,18 +156,14 @@ def read_record(file: Path) -> Record:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         if data["schema"] > SCHEMA:
-            raise DataError(
-                f"{file}: written by a newer hashbench (schema {data['schema']}, this one reads {SCHEMA})"
-            )
+            raise DataError(f"{file}: written by a newer hashbench (schema {data['schema']}, this one reads {SCHEMA})")
         key = data.pop("key")
         record: Record = TypeAdapter(Record).validate_python(data)
     except (json.JSONDecodeError, KeyError, TypeError, ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{file}: damaged ({first}); delete its folder and run again") from error
     if record.key != key:
-        raise DataError(
-            f"{file}: says key {key[:16]}, its spec gives {record.key[:16]}: it was edited by hand"
-        )
+        raise DataError(f"{file}: says key {key[:16]}, its spec gives {record.key[:16]}: it was edited by hand")
     return record
 
 
@@ -186,9 +182,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 def _git_state() -> str | None:
     try:
-        git = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
-        )
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return git.stdout.strip() or None

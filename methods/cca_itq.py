@@ -40,8 +40,7 @@ class CCAITQ(Method[CCAITQConfig]):
     def fit(self, train: Items, run: Run) -> Hasher:
         scales = [Standardise(view.features()) for view in (train.image, train.text)]
         x, y = (
-            scale(view.features()).double()
-            for scale, view in zip(scales, (train.image, train.text), strict=True)
+            scale(view.features()).double() for scale, view in zip(scales, (train.image, train.text), strict=True)
         )  # (n, dx), (n, dy), centred
         directions = min(x.shape[1], y.shape[1], len(x) - 1)
         if run.bits > directions:
@@ -49,9 +48,7 @@ class CCAITQ(Method[CCAITQConfig]):
         wx, wy = self._cca(x, y, run.bits)  # (dx, k), (dy, k)
         projected = torch.cat([x @ wx, y @ wy])  # (2n, k)
         rotation = self._rotate(projected, run)  # (k, k)
-        heads = (
-            nn.Sequential(scale, _linear(w @ rotation)) for scale, w in zip(scales, (wx, wy), strict=True)
-        )
+        heads = (nn.Sequential(scale, _linear(w @ rotation)) for scale, w in zip(scales, (wx, wy), strict=True))
         return Hasher(dict(zip(("image", "text"), heads, strict=True)))
 
     def _cca(self, x: Tensor, y: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -64,9 +61,7 @@ class CCAITQ(Method[CCAITQConfig]):
     def _rotate(self, v: Tensor, run: Run) -> Tensor:
         """R minimising ||sgn(VR) - VR||, by alternation from a random start (sec. 2.2)."""
         k = v.shape[1]
-        r = torch.linalg.qr(
-            torch.randn(k, k, dtype=v.dtype, generator=run.generator("rotation")).to(v.device)
-        )[0]
+        r = torch.linalg.qr(torch.randn(k, k, dtype=v.dtype, generator=run.generator("rotation")).to(v.device))[0]
         for step in range(self.config.rotations):
             b = sign(v @ r)  # fix R, choose the codes
             u, _, wt = torch.linalg.svd(b.T @ v)  # fix the codes: orthogonal Procrustes
@@ -77,9 +72,7 @@ class CCAITQ(Method[CCAITQConfig]):
 
 def _inverse_root(c: Tensor, ridge: float) -> Tensor:
     """(C + ridge · mean variance · I)^(-1/2)."""
-    s, u = torch.linalg.eigh(
-        c + ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype, device=c.device)
-    )
+    s, u = torch.linalg.eigh(c + ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype, device=c.device))
     return u * s.clamp_min(1e-12).rsqrt() @ u.T
 
 

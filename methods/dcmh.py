@@ -37,9 +37,7 @@ class DCMHConfig(Config):
     epochs: int = hp(60, "outer alternations (alg. 1; the paper: 500)", low=1)
     batch_size: int = hp(128, "items a step", sweep=(64, 128, 256), low=2)
     optimiser: Literal["adam", "sgd"] = hp("adam", "adam, or the paper's sgd with a linearly falling step")
-    lr: float = hp(
-        1e-3, "first step size (the paper: 10^-1.5, falling to 10^-6)", sweep=(1e-4, 1e-3), low=0.0
-    )
+    lr: float = hp(1e-3, "first step size (the paper: 10^-1.5, falling to 10^-6)", sweep=(1e-4, 1e-3), low=0.0)
     encoder_lr: float = hp(1e-5, "step of a pre-trained encoder under --tuning full (ours)", low=0.0)
     hidden: int = hp(512, "width of the hidden layer of both heads (the paper's text head: 8192)", low=1)
 
@@ -71,9 +69,7 @@ class DCMH(Method[DCMHConfig]):
                 self._set_step(optimiser, epoch)
             totals: dict[str, float] = {}
             for name, other in (("image", "text"), ("text", "image")):
-                loss = self._pass(
-                    train, run, name, nets[name], optimisers[name], out[name], out[other], b, epoch
-                )
+                loss = self._pass(train, run, name, nets[name], optimisers[name], out[name], out[other], b, epoch)
                 totals[f"loss_{name}"] = loss
             b = sign(out["image"] + out["text"])
             run.log(epoch=epoch, **totals, **code_statistics(b))

@@ -9,7 +9,7 @@ label in Hamming space; its image codes are then fixed and teach the text networ
               L_T = Φ1 + α Φ2  (+ η (||Fᵀ1||² + ||Hᵀ1||²))            f: image head,  h: label head
     hand-over b_i = sgn(f(x_i)), once; f is frozen, and is also the final image hash function
     stage 2   ψ_ij = κ b_i·g_j     Φ3 = Σ softplus(ψ) - S ψ      Φ4 = ||B - G||²
-              L_S = Φ3 + β Φ4                                         g: text head
+              L_S = Φ3 + β Φ4              (+ η ||Gᵀ1||²)             g: text head
     test      image code sgn(f(x)), text code sgn(g(x)); labels and prompts are never used
 
 From the paper (as far as it is known to us): the idea, two stages, frozen image codes, the prompt template,
@@ -17,8 +17,9 @@ two losses a stage with weights α and β, CLIP encoders. OUR INFERENCE, because
 known to us: both Φ (the first author's earlier code: HiCHNet, SIGIR 2019, itself DCMH), how a set of prompts
 becomes one vector (mean), the heads, every number, and η = 0. Each inference is a switch below.
 
-``reduction`` is the trap: the author's code divides one sum over b·N pairs and b·k entries by b·N, so its
-α counts α·k/N in the mean form used here by default. Both are logged. The number to expect is in the README.
+``reduction`` is the trap: the author's code divides one sum over b·N pairs, b·k entries and k squared bit sums
+by b·N, so its α counts α·k/N, and its η counts η·k·N/b, in the mean form used here by default. Φ2 is logged as
+it is and as it is weighed. The number to expect is in the README.
 """
 
 from __future__ import annotations
@@ -45,29 +46,19 @@ class TeacherConfig(Config):
         "set_mean", "joined", "bare", "photo", "flickr", "dictionary", "onehot", "random", "permuted"
     ] = hp("set_mean", "prompt that makes the label modality (sec. 4.1; set_mean: its template, averaged)",
            sweep=("set_mean", "bare", "onehot", "random"))  # fmt: skip
-    alpha: float = hp(
-        0.05, "binarisation penalty of stage 1 (α)", sweep=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0), low=0.0
-    )
+    alpha: float = hp(0.05, "binarisation penalty of stage 1 (α)", sweep=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0), low=0.0)
     eta: float = hp(0.0, "bit balance weight (η); not in the paper", sweep=(0.0, 0.1, 1.0), low=0.0)
     pair_loss: Literal["nll", "balanced_nll", "ssah_mse", "mse_cos"] = hp(
         "nll", "nll: -log likelihood; balanced_nll: similar and dissimilar pairs weigh the same; ssah_mse: its "
         "square, as in SSAH's code; mse_cos: (cos - (2S - 1))²")  # fmt: skip
-    kappa: float | Literal["8/bits"] = hp(
-        0.5, "scale of the inner product (κ)", sweep=(0.5, "8/bits"), low=0.0
-    )
-    inner: Literal["dot", "cosine"] = hp(
-        "dot", "inner product, or k·cosine as Bi_NCMH's normalisation suggests"
-    )
+    kappa: float | Literal["8/bits"] = hp(0.5, "scale of the inner product (κ)", sweep=(0.5, "8/bits"), low=0.0)
+    inner: Literal["dot", "cosine"] = hp("dot", "inner product, or k·cosine as Bi_NCMH's normalisation suggests")
     similarity: Literal["shared_label", "bidirectional"] = hp(
         "shared_label", "S: 1 if a label is shared; or the mean agreement on labels both have and both lack"
     )
     reduction: Literal["mean", "author_sum"] = hp("mean", "how Φ1 and Φ2 are weighed against each other")
-    pairs: Literal["bank", "batch"] = hp(
-        "bank", "pair a batch with stored outputs of all items, or with itself"
-    )
-    bank_start: Literal["outputs", "normal"] = hp(
-        "outputs", "first content of the banks: outputs, or N(0, 1)"
-    )
+    pairs: Literal["bank", "batch"] = hp("bank", "pair a batch with stored outputs of all items, or with itself")
+    bank_start: Literal["outputs", "normal"] = hp("outputs", "first content of the banks: outputs, or N(0, 1)")
     heads: Literal["mlp", "author"] = hp(
         "mlp",
         "mlp: Linear-ReLU-Linear-tanh; author: Linear-tanh, text with a hidden layer of 8192, N(0, .01²)",
@@ -93,14 +84,10 @@ class SODAConfig(TeacherConfig):
     stage2_image: Literal["frozen", "finetune", "refresh", "ema"] = hp(
         "frozen", "finetune: the image head goes on with the text; refresh: it goes on with the labels and its "
         "codes are renewed; ema: the same with averaged codes")  # fmt: skip
-    finetune_rate: float = hp(
-        0.1, "share of lr for the image head in stage 2 (ρ)", sweep=(0.01, 0.1, 1.0), low=0.0
-    )
+    finetune_rate: float = hp(0.1, "share of lr for the image head in stage 2 (ρ)", sweep=(0.01, 0.1, 1.0), low=0.0)
     refresh_every: int = hp(5, "epochs between two renewals of the codes (T)", sweep=(1, 5), low=1)
     ema_decay: float = hp(0.9, "weight of the past in the averaged codes, an epoch", low=0.0, high=1.0)
-    beta: float = hp(
-        0.05, "binarisation penalty of stage 2 (β)", sweep=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0), low=0.0
-    )
+    beta: float = hp(0.05, "binarisation penalty of stage 2 (β)", sweep=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0), low=0.0)
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
@@ -155,9 +142,9 @@ class SODA(Method[SODAConfig]):
         settings |= {"lead": lead, "epochs": self._teacher_epochs}
         state = run.stage("soda/teacher", settings, lambda: self._teacher(train, run, lead))
 
-        f = self._branch(train.views[lead], lead, run, share=cfg.finetune_rate)
-        f.net.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
-        f.bank, label_outputs = state["outputs"], state["label_outputs"]
+        label_outputs = state["label_outputs"]
+        f = self._branch(train.views[lead], lead, run, cfg.finetune_rate, state["outputs"])
+        f.net.load_state_dict(_part(state, "net."))
         codes = {
             "sign_f": sign(f.bank),
             "unified": sign(f.bank + label_outputs),
@@ -168,17 +155,15 @@ class SODA(Method[SODAConfig]):
         match cfg.stage2_image:
             case "frozen":
                 f.net.requires_grad_(False)
-                for epoch in run.epochs(cfg.epochs, "student"):
+                for epoch in self._epochs(run, cfg.epochs, "student", g):
                     logged = self._follow(train, run, g, codes, epoch)
                     run.log(phase="student", epoch=epoch, **logged, **code_statistics(g.bank))
             case "finetune":
                 self._finetune(train, run, f, g)
             case "refresh" | "ema":
-                h = self._branch(train.label_view(cfg.label_modality), "label", run, share=cfg.finetune_rate)
-                h.net.load_state_dict(
-                    {k.removeprefix("label_net."): v for k, v in state.items() if "label_net." in k}
-                )
-                h.bank = label_outputs
+                prompts = train.label_view(cfg.label_modality)
+                h = self._branch(prompts, "label", run, cfg.finetune_rate, label_outputs)
+                h.net.load_state_dict(_part(state, "label_net."))
                 self._renewed(train, run, f, h, g, codes)
         return {lead: f.net, follower: g.net}
 
@@ -187,12 +172,12 @@ class SODA(Method[SODAConfig]):
         f = self._branch(train.views[lead], lead, run)
         h = self._branch(train.label_view(self.config.label_modality), "label", run)
         logged: dict[str, float] = {}
-        for epoch in run.epochs(self._teacher_epochs, "teacher"):
+        for epoch in self._epochs(run, self._teacher_epochs, "teacher", f, h):
             logged = self._align(train, run, f, h, epoch)
             probe = self._probe_teacher(train, run, lead, f, h, epoch)
             run.log(phase="teacher", epoch=epoch, **logged, **code_statistics(f.bank), **probe)
         if logged:
-            _warn(run, logged["phi1_over_entropy"], code_statistics(f.bank)["dead"])
+            _warn(run, logged.get("phi1_over_entropy", 0.0), code_statistics(f.bank)["dead"])
         return {
             **{f"net.{k}": v for k, v in f.net.state_dict().items()},
             **{f"label_net.{k}": v for k, v in h.net.state_dict().items()},
@@ -203,7 +188,7 @@ class SODA(Method[SODAConfig]):
     def _direct(self, train: Items, run: Run) -> dict[str, nn.Module]:
         """Without a teacher: image and text align with the losses and the epochs of both stages."""
         f, g = (self._branch(train.views[name], name, run) for name in ("image", "text"))
-        for epoch in run.epochs(self._teacher_epochs + self.config.epochs, "direct"):
+        for epoch in self._epochs(run, self._teacher_epochs + self.config.epochs, "direct", f, g):
             logged = self._align(train, run, f, g, epoch)
             run.log(phase="direct", epoch=epoch, **logged, **code_statistics(f.bank))
         return {"image": f.net, "text": g.net}
@@ -214,7 +199,7 @@ class SODA(Method[SODAConfig]):
         f, g = (self._branch(train.views[name], name, run) for name in ("image", "text"))
         h = self._branch(train.label_view(cfg.label_modality), "label", run)
         first = sign(f.bank)
-        for epoch in run.epochs(self._teacher_epochs + cfg.epochs, "joint"):
+        for epoch in self._epochs(run, self._teacher_epochs + cfg.epochs, "joint", f, g, h):
             logged = self._align(train, run, f, h, epoch, also=g if coupled else None)
             logged |= self._follow(train, run, g, sign(f.bank), epoch, f.bank if coupled else None)
             probe = self._probe_teacher(train, run, "image", f, h, epoch)
@@ -231,33 +216,23 @@ class SODA(Method[SODAConfig]):
     def _finetune(self, train: Items, run: Run, f: Branch, g: Branch) -> None:
         """Stage 2 in which the image head goes on, with step ρ·lr, against the text outputs."""
         cfg, first = self.config, sign(f.bank)
-        for epoch in run.epochs(cfg.epochs, "student"):
+        for epoch in self._epochs(run, cfg.epochs, "student", f, g):
             logged = self._follow(train, run, g, sign(f.bank), epoch)
-            moved = self._mean(
-                self._pass(train, run, "finetune", f, [g.bank], sign(f.bank), cfg.beta, epoch),
-                "phi3_image",
-                "phi4_image",
-            )
-            run.log(
-                phase="student",
-                epoch=epoch,
-                **moved,
-                **logged,
-                **code_statistics(g.bank),
-                drift=_drift(f, first),
-            )
+            passes = self._pass(train, run, "finetune", f, [g.bank], sign(f.bank), cfg.beta, epoch)
+            logged = self._mean(passes, "phi3_image", "phi4_image") | logged
+            run.log(phase="student", epoch=epoch, **logged, **code_statistics(g.bank), drift=_drift(f, first))
 
     def _renewed(self, train: Items, run: Run, f: Branch, h: Branch, g: Branch, codes: Tensor) -> None:
         """Stage 2 in which the teacher goes on, with step ρ·lr, and its codes are renewed for the student."""
         cfg, first, average = self.config, sign(f.bank), f.bank.clone()
-        for epoch in run.epochs(cfg.epochs, "student"):
-            self._align(train, run, f, h, self._teacher_epochs + epoch)
+        for epoch in self._epochs(run, cfg.epochs, "student", f, h, g):
+            logged = self._align(train, run, f, h, self._teacher_epochs + epoch)
             average = cfg.ema_decay * average + (1 - cfg.ema_decay) * f.bank
             if cfg.stage2_image == "ema":
                 codes = sign(average)
             elif (epoch + 1) % cfg.refresh_every == 0:
                 codes = sign(f.bank)
-            logged = self._follow(train, run, g, codes, epoch)
+            logged |= self._follow(train, run, g, codes, epoch)
             run.log(phase="student", epoch=epoch, **logged, **code_statistics(g.bank), drift=_drift(f, first))
 
     # ---------------------------------------------------------------- one epoch
@@ -266,7 +241,6 @@ class SODA(Method[SODAConfig]):
         self, train: Items, run: Run, f: Branch, h: Branch, epoch: int, also: Branch | None = None
     ) -> dict[str, float]:
         """Φ1 + α Φ2 for one epoch, both heads; ``also`` adds Φ3 to the image head (joint_coupled)."""
-        self._set_step((f, h), epoch)
         codes = sign(f.bank + h.bank)
         if self.config.pairs == "bank":
             passes = [
@@ -276,7 +250,7 @@ class SODA(Method[SODAConfig]):
             ]  # fmt: skip
         else:
             passes = list(self._batches(train, run, f, h, epoch, also))
-        return self._mean(passes, "phi1", "phi2", self.config.alpha, train) | {
+        return self._mean(passes, "phi1", "phi2", train) | {
             "gradient_norm": gradient_norm(f.net),
             "gradient_norm_other": gradient_norm(h.net),
         }
@@ -285,11 +259,9 @@ class SODA(Method[SODAConfig]):
         self, train: Items, run: Run, g: Branch, codes: Tensor, epoch: int, lead: Tensor | None = None
     ) -> dict[str, float]:
         """Φ3 + β Φ4 for one epoch: the text head follows codes (n, k), paired with ``lead`` or with the codes."""
-        self._set_step((g,), epoch)
         others = [codes if lead is None else lead]
         passes = self._pass(train, run, "student", g, others, codes, self.config.beta, epoch)
-        logged = self._mean(passes, "phi3", "phi4", self.config.beta, train)
-        return logged | {"gradient_norm_student": gradient_norm(g.net)}
+        return self._mean(passes, "phi3", "phi4", train) | {"gradient_norm_student": gradient_norm(g.net)}
 
     def _pass(
         self, train: Items, run: Run, stream: str, own: Branch, others: list[Tensor], codes: Tensor,
@@ -303,15 +275,12 @@ class SODA(Method[SODAConfig]):
             own.bank[i] = out.detach()
             similarity = self._similarity(train, i, i if in_batch else None)  # (b, b) or (b, n)
             penalty = (codes[i] - out).pow(2).mean()
-            mean = (
-                own.bank.sum(0) - own.bank[i].sum(0) + out.sum(0)
-            ) / n  # Fᵀ1 / N, with this batch's gradient
+            mean = (own.bank.sum(0) - own.bank[i].sum(0) + out.sum(0)) / n  # Fᵀ1 / N, with this batch's gradient
             measures = [self._pairs(out, other[i] if in_batch else other, similarity) for other in others]
             pair = torch.stack([loss for loss, _ in measures]).sum()
-            run.descend(
-                self._loss(pair, penalty, [mean], weight, n if not in_batch else len(i)), own.optimiser
-            )
-            yield torch.stack([measures[0][0].detach(), penalty.detach(), *measures[0][1]])
+            loss, weighted = self._loss(pair, penalty, [mean], weight, similarity.shape)
+            run.descend(loss, own.optimiser)
+            yield torch.stack([measures[0][0].detach(), penalty.detach(), weighted.detach(), *measures[0][1]])
 
     def _batches(
         self, train: Items, run: Run, f: Branch, h: Branch, epoch: int, also: Branch | None
@@ -324,11 +293,12 @@ class SODA(Method[SODAConfig]):
             codes, similarity = sign(a + b), self._similarity(train, i, i)
             pair, statistics = self._pairs(a, b, similarity)
             penalty = (codes - a).pow(2).mean() + (codes - b).pow(2).mean()
-            loss = self._loss(pair, penalty, [a.mean(0), b.mean(0)], self.config.alpha, len(i))
+            means = [a.mean(0), b.mean(0)]
+            loss, weighted = self._loss(pair, penalty, means, self.config.alpha, similarity.shape)
             if also is not None:
                 loss = loss + self._pairs(a, also.bank[i], similarity)[0]
             run.descend(loss, f.optimiser, h.optimiser)
-            yield torch.stack([pair.detach(), penalty.detach() / 2, *statistics])
+            yield torch.stack([pair.detach(), penalty.detach() / 2, weighted.detach() / 2, *statistics])
 
     # ---------------------------------------------------------------- the losses
 
@@ -357,22 +327,22 @@ class SODA(Method[SODAConfig]):
         return loss, (size.mean(), (size > 10).float().mean())
 
     def _loss(
-        self, pair: Tensor, penalty: Tensor, means: list[Tensor], weight: float, columns: int
-    ) -> Tensor:
-        """Φ_pair + weight · Φ_penalty + η · balance, weighed as ``reduction`` says.
+        self, pair: Tensor, penalty: Tensor, means: list[Tensor], weight: float, shape: torch.Size
+    ) -> tuple[Tensor, Tensor]:
+        """Φ_pair + weight · Φ_penalty + η · balance, weighed as ``reduction`` says; and the middle term alone.
 
         Args:
-            pair: Mean over the pairs of a batch with ``columns`` others.
+            pair: Mean over the pairs of a batch.
             penalty: Mean over the batch's entries.
             means: (k,) bit means Fᵀ1 / N of each head that is trained.
             weight: α or β.
-            columns: How many items each row of the batch is paired with.
+            shape: Of the pairs: rows of the batch, and items that each is paired with.
         """
+        k, eta, (rows, columns) = len(means[0]), self.config.eta, shape
+        if self.config.reduction == "author_sum":  # rows·k entries and k squared bit sums, over rows·columns
+            weight, eta = weight * k / columns, eta * k * columns / rows
         balance = torch.stack([m.pow(2).mean() for m in means]).sum()
-        if self.config.reduction == "author_sum":  # one sum over b·N pairs and b·k entries, divided by b·N
-            k = len(means[0])
-            return pair + weight * k / columns * penalty + self.config.eta * k * balance
-        return pair + weight * penalty + self.config.eta * balance
+        return pair + weight * penalty + eta * balance, weight * penalty
 
     def _similarity(self, train: Items, rows: Tensor, columns: Tensor | None) -> Tensor:
         """S (rows, columns) in [0, 1]."""
@@ -384,13 +354,15 @@ class SODA(Method[SODAConfig]):
 
     # ---------------------------------------------------------------- heads and schedule
 
-    def _branch(self, view: View, name: str, run: Run, share: float = 1.0) -> Branch:
+    def _branch(self, view: View, name: str, run: Run, share: float = 1.0, bank: Tensor | None = None) -> Branch:
+        """A fresh head that steps with a share of lr; its bank starts as given, or as ``bank_start`` says."""
         cfg = self.config
         net = _head(view, name, run.bits, cfg)
         groups = parameter_groups(net, view, cfg.lr * share, cfg.encoder_lr * share)
         optimiser = torch.optim.Adam(groups) if cfg.optimiser == "adam" else torch.optim.SGD(groups)
-        branch = Branch(view, net, optimiser, torch.randn(len(view), run.bits, device=run.device))
-        if cfg.bank_start == "outputs":
+        normal = torch.randn(len(view), run.bits, device=run.device)
+        branch = Branch(view, net, optimiser, normal if bank is None else bank)
+        if bank is None and cfg.bank_start == "outputs":
             branch.bank = _outputs(branch)
         return branch
 
@@ -398,36 +370,42 @@ class SODA(Method[SODAConfig]):
     def _teacher_epochs(self) -> int:
         return self.config.epochs if self.config.teacher_epochs is None else self.config.teacher_epochs
 
-    def _set_step(self, branches: Iterable[Branch], epoch: int) -> None:
-        """SGD's step falls linearly to 1e-5 over the epochs of a stage; Adam's stays."""
-        if self.config.optimiser == "sgd":
-            left = max(1 - epoch / max(self.config.epochs - 1, 1), 0.0)
-            for branch in branches:
-                for group in branch.optimiser.param_groups:
-                    group.setdefault("first", group["lr"])
-                    group["lr"] = 1e-5 + (group["first"] - 1e-5) * left
+    def _epochs(self, run: Run, count: int, phase: str, *branches: Branch) -> Iterator[int]:
+        """The epochs of a stage. SGD's step falls linearly to 1e-5 over them, Adam's stays."""
+        for epoch in run.epochs(count, phase):
+            if self.config.optimiser == "sgd":
+                left = 1 - epoch / max(count - 1, 1)
+                for group in (group for branch in branches for group in branch.optimiser.param_groups):
+                    first = group.setdefault("first", group["lr"])
+                    last = min(1e-5, first)
+                    group["lr"] = last + (first - last) * left
+            yield epoch
 
     # ---------------------------------------------------------------- diagnostics
 
     def _mean(
-        self, measures: Iterable[Tensor], pair: str = "phi1", penalty: str = "phi2", weight: float = 0.0,
-        train: Items | None = None,
-    ) -> dict[str, float]:  # fmt: skip
-        """Averages an epoch's measures under their names, with the entropy that a constant θ would reach."""
-        rows = list(measures)
-        phi, quantisation, theta, saturated = torch.stack(rows).mean(0).tolist()
+        self, measures: Iterable[Tensor], pair: str, penalty: str, train: Items | None = None
+    ) -> dict[str, float]:
+        """Averages an epoch's measures under their names, beside the entropy that a constant θ would reach."""
+        phi, quantisation, weighted, theta, saturated = torch.stack(list(measures)).mean(0).tolist()
         logged = {
-            pair: phi, penalty: quantisation, f"weighted_{penalty}": weight * quantisation,
+            pair: phi, penalty: quantisation, f"weighted_{penalty}": weighted,
             "theta": theta, "saturated": saturated,
         }  # fmt: skip
         if train is not None:
-            entropy, p = _similar_rate(train)
-            logged |= {f"{pair}_over_entropy": phi / entropy, "similar_rate": p}
+            entropy, logged["similar_rate"] = self._entropy(train)
+            if self.config.pair_loss == "nll":
+                logged[f"{pair}_over_entropy"] = phi / entropy
         return logged
 
-    def _probe_teacher(
-        self, train: Items, run: Run, lead: str, f: Branch, h: Branch, epoch: int
-    ) -> dict[str, float]:
+    def _entropy(self, train: Items) -> tuple[float, float]:
+        """Entropy H(p) in nats, and p, the mean of S over at most 1,000 evenly spaced training items."""
+        n = len(train)
+        rows = torch.arange(0, n, -(-n // 1000))
+        p = self._similarity(train, rows, rows).mean().clamp(1e-6, 1 - 1e-6)
+        return float(-(p * p.log() + (1 - p) * (1 - p).log())), float(p)
+
+    def _probe_teacher(self, train: Items, run: Run, lead: str, f: Branch, h: Branch, epoch: int) -> dict[str, float]:
         """Image->Label, Label->Image and Image->Image MAP of validation items against the training items."""
         every = self.config.probe_every
         if run.validation is None or not every or (epoch + 1) % every:
@@ -457,9 +435,7 @@ class SODA(Method[SODAConfig]):
         run.log(
             phase="end",
             **{
-                f"map_{a}_{b}": run.mean_average_precision(
-                    codes["validation", a], codes["train", b], held, labels
-                )
+                f"map_{a}_{b}": run.mean_average_precision(codes["validation", a], codes["train", b], held, labels)
                 for a in nets
                 for b in nets
             },
@@ -481,6 +457,11 @@ def _head(view: View, name: str, bits: int, cfg: TeacherConfig) -> nn.Sequential
     return nn.Sequential(standardised_encoder(view), *layers, nn.Tanh()).to(view.device)
 
 
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name starts with ``prefix``, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
 @torch.no_grad()
 def _outputs(branch: Branch, batch_size: int = 512) -> Tensor:
     """(n, k) outputs for every row of the view, in evaluation mode."""
@@ -500,19 +481,9 @@ def _agreement(a: Tensor, b: Tensor) -> Tensor:
     return both / (a.sum(1)[:, None] + b.sum(1)[None] - both).clamp_min(1)
 
 
-def _similar_rate(train: Items) -> tuple[float, float]:
-    """Entropy H(p) in nats and the share p of similar pairs, over at most 1,000 evenly spaced training items."""
-    n = len(train)
-    rows = torch.arange(0, n, max(n // 1000, 1))
-    p = train.similarity(rows, rows).mean().clamp(1e-6, 1 - 1e-6)
-    return float(-(p * p.log() + (1 - p) * (1 - p).log())), float(p)
-
-
 def _warn(run: Run, phi1_over_entropy: float, dead: float) -> None:
     """Say so when stage 1 learned next to nothing or lost its bits."""
     if phi1_over_entropy > 0.9:
-        run.log(
-            warning=f"stage 1 hardly learned: Φ1 is {phi1_over_entropy:.2f} of a constant's; check features"
-        )
+        run.log(warning=f"stage 1 hardly learned: Φ1 is {phi1_over_entropy:.2f} of a constant's; check features")
     if dead > 0.1:
-        run.log(warning=f"{dead:.0%} of the image bits are dead after stage 1; lower alpha")
+        run.log(warning=f"{dead:.0%} of the bits are dead after stage 1; lower alpha")

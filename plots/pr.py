@@ -70,7 +70,9 @@ class PrecisionRecall(Plot):
                     for method, line in panel.groupby("method"):
                         ordered = line.sort_values("at")
                         ordered = ordered[(ordered["recall"] > 0) | (ordered["precision"] > 0)]
-                        ax.plot(ordered["recall"], ordered["precision"], label=method, markevery=0.15, **style[str(method)])
+                        ax.plot(
+                            ordered["recall"], ordered["precision"], label=method, markevery=0.15, **style[str(method)]
+                        )
                     chance = table.loc[table["task"] == task, "chance"].iloc[0]
                     ax.axhline(chance, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)), label="chance")
                     ax.set(xlim=(0, 1), ylim=(0, 1))
@@ -80,7 +82,11 @@ class PrecisionRecall(Plot):
                         ax.set_ylabel(f"{task.replace('->', ' → ')}\nprecision")
                     if row == len(tasks) - 1:
                         ax.set_xlabel("recall")
-            handles = {label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+            handles = {
+                label: handle
+                for ax in figure.axes
+                for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+            }
             figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 5))
             named = "1 seed" if seeds == 1 else f"mean of {seeds} seeds"
             figure.supxlabel(f"{table['protocol'].iloc[0]}, {kind}, {named}", fontsize=6, color="0.4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 
@@ -16,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw inside with the house style; matplotlib's settings are put back after."""
-    settings = {
+    settings: Any = {
         "font.size": 8,
         "axes.titlesize": 8,
         "axes.grid": True,

@@ -58,7 +58,7 @@ KEEP_TAGS = 0.7  # share of the CLDR keywords that each vendor's drawing shows
 MIN_SIDE = 24  # pixels; smaller renderings do not show what they draw
 MAX_PIXELS = 200_000_000
 INK = 24  # grey levels below white from which a pixel counts as drawn
-MIN_INK = 0.02  # share of drawn pixels
+MIN_INK = 0.03  # share of drawn pixels
 SAME = 0.004  # share of the ink by which two thumbnails differ: below, the same drawing filed twice
 ALIKE = 0.08  # below, nearly the same drawing: one concept
 
@@ -366,7 +366,7 @@ def openclipart(root: Path, rules: Rules, dropped: Counter[str]) -> list[Item]:
             continue
         title = namer.title(path.stem, about["title"], about["by"])
         tags = namer.tags(about["tags"], about["by"])
-        if len(set(title) | {word for tag in tags for word in tag.split()}) < 2:
+        if not title or len(set(title) | {word for tag in tags for word in tag.split()}) < 2:
             dropped["says too little"] += 1
             continue
         with Image.open(pictures / f"{name}.png") as opened:
@@ -450,7 +450,7 @@ def emoji_table(root: Path, rules: Rules) -> dict[str, Emoji]:
         words = [word for word in re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", name) if word not in rules.function_words]
         evidence = rules.emoji_labels(subgroup, words, said)
         if evidence:
-            tags = [tag.lower() for tag in row.get("tags", []) if re.search(r"[^\W\d_]{2}", tag)]
+            tags = [tag.lower().strip("!?") for tag in row.get("tags", []) if re.search(r"[^\W\d_]{2}", tag)]
             table[key] = Emoji(row["emoji"], words, tags, concept, evidence)
     return table
 

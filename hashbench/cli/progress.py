@@ -44,7 +44,9 @@ class Progress:
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bars:
             self._bars.stop()
 
@@ -64,7 +66,9 @@ class Progress:
         scores = ", ".join(f"{task} {decimals(metrics['map@all'])}" for task, metrics in record.metrics.items())
         how = "reused" if reused else f"{record.cost.get('seconds', 0):.0f} s"
         what = scores if record.status == "done" else f"{record.status}: {record.reason}"
-        self._line(f"[{self.finished_runs}/{self.total}] {spec.method} {spec.bits} bits seed {spec.seed}: {what} ({how})")
+        self._line(
+            f"[{self.finished_runs}/{self.total}] {spec.method} {spec.bits} bits seed {spec.seed}: {what} ({how})"
+        )
         if not reused:
             for warning in record.warnings:
                 self._line(f"    warning: {warning}")

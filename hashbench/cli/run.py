@@ -110,5 +110,3 @@ def _print_plan(bench: Bench, specs: list[Spec], records: Store, json: bool) -> 
     for view, identity in first.views.items():
         typer.echo(f"{view}: {identity}: {features[view]}")
     typer.echo("settings: " + " ".join(f"{name}={value}" for name, value in first.config.items()))
-
-

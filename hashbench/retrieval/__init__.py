@@ -11,6 +11,7 @@ from hashbench.retrieval.evaluate import (
     definition,
     evaluate,
 )
+from hashbench.retrieval.metrics import WithoutRelevant
 
 __all__ = [
     "DEFINITIONS",
@@ -19,6 +20,7 @@ __all__ = [
     "PackedCodes",
     "RadiusCurve",
     "RankCurve",
+    "WithoutRelevant",
     "chance_level",
     "definition",
     "digest",

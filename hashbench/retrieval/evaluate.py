@@ -33,7 +33,7 @@ DEFINITIONS: dict[str, str] = {
     "precision@K": "mean share of relevant items among the first K, expected over ties",
     "recall@K": "mean share of the relevant items that are among the first K, expected over ties",
     "precision@radius2": "mean share of relevant items within Hamming distance 2, 0 where nothing lies there",
-    "chance": "mean share of relevant items in the database: what random codes reach",
+    "chance": "mean share of relevant items in the database; MAP of random codes tends to it",
 }
 """What each metric means, by id. P(i) is the precision at rank i, R the number of relevant items; K stands for a
 cut-off, and one beyond the database means the whole database. ``expected over ties`` averages over all orders
@@ -131,7 +131,7 @@ def evaluate(
         )
     kept = metrics.selected(relevant, without_relevant)
     return Evaluation(
-        metrics={name: metrics.mean(ap, relevant, without_relevant) for name, ap in per_query.items()},
+        metrics={name: metrics.mean(each, relevant, without_relevant) for name, each in per_query.items()},
         average_precision=per_query["map@all"].astype(np.float32),
         relevant=relevant,
         radius=_radius_curve(np.concatenate(retrieved)[kept], np.concatenate(found)[kept], relevant[kept]),

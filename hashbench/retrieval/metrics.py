@@ -255,7 +255,7 @@ def hits_at(rankings: TiedRankings, k: int) -> Floats:
 
 
 def precision_at(rankings: TiedRankings, k: int) -> Floats:
-    """``precision@K``: P(K) (q,), of which a stable script shows one order."""
+    """``precision@K``: P(K) (q,)."""
     return hits_at(rankings, k) / min(k, rankings.database)
 
 
@@ -294,7 +294,7 @@ def ndcg_at(rankings: TiedRankings, k: int) -> Floats:
 
 
 def chance(total_relevant: Ints, database: int) -> Floats:
-    """``chance``: R / N (q,), the probability that a random item is relevant: MAP of random codes."""
+    """``chance``: R / N (q,), the probability that a random item is relevant; AP of random codes tends to it."""
     return total_relevant / database
 
 

@@ -36,7 +36,7 @@ class Opening:
         return self.cls(self.protocol)
 
     def __str__(self) -> str:
-        return f"{self.cls.__name__}({self.protocol or ''})"
+        return f"{self.cls.__name__}({self.protocol})" if self.protocol else self.cls.__name__
 
 
 def check_dataset(

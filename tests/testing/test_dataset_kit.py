@@ -56,11 +56,11 @@ class Good(Dataset):
     definitions = {"dark": "with little light"}  # noqa: RUF012
 
     @cached_property
-    def ids(self) -> Sequence[str]:  # type: ignore[override]
+    def ids(self) -> Sequence[str]:
         return [f"square/{row:03}.png" for row in range(N)]
 
     @cached_property
-    def labels(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def labels(self) -> NDArray[np.uint8]:
         row = np.arange(N)
         return np.stack([row % 2, 1 - row % 2, row % 3 > 0], 1).astype(np.uint8)
 
@@ -69,11 +69,11 @@ class Good(Dataset):
         return [f"colour {row // 2}" for row in range(N)]
 
     @cached_property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
+    def views(self) -> Mapping[str, Source]:
         return {"image": self.pictures(), "text": Texts([f"shade {row}" for row in range(N)])}
 
     @cached_property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         return split_by_group(self.groups, Sizes(query=10, train=20, validation=10), seed=0)
 
     def pictures(self) -> Any:
@@ -81,7 +81,7 @@ class Good(Dataset):
 
     def moved(self, **sides: Any) -> Split:
         """The split with other rows on some sides."""
-        split = Good.split.func(self)  # type: ignore[attr-defined]
+        split = Good.split.func(self)
         names = ("query", "database", "train", "validation")
         return Split(**({side: getattr(split, side) for side in names} | sides))
 
@@ -158,42 +158,42 @@ class DecodesPictures(Good):
 
 class RepeatedId(Good):
     @property
-    def ids(self) -> Sequence[str]:  # type: ignore[override]
-        return ["square/000.png", *Good.ids.func(self)[:-1]]  # type: ignore[attr-defined]
+    def ids(self) -> Sequence[str]:
+        return ["square/000.png", *Good.ids.func(self)[:-1]]
 
 
 class NumericIds(Good):
     @property
-    def ids(self) -> Sequence[str]:  # type: ignore[override]
-        return list(range(N))  # type: ignore[arg-type]
+    def ids(self) -> Sequence[str]:
+        return list(range(N))
 
 
 class ClimbingIds(Good):
     @property
-    def ids(self) -> Sequence[str]:  # type: ignore[override]
+    def ids(self) -> Sequence[str]:
         return [f"../{row}" for row in range(N)]
 
 
 class BrokenIds(Good):
     @property
-    def ids(self) -> Sequence[str]:  # type: ignore[override]
+    def ids(self) -> Sequence[str]:
         return [f"{row}\n" for row in range(N)]
 
 
 class CountedLabels(Good):
     @property
-    def labels(self) -> NDArray[np.uint8]:  # type: ignore[override]
-        return Good.labels.func(self) * 2  # type: ignore[attr-defined]
+    def labels(self) -> NDArray[np.uint8]:
+        return Good.labels.func(self) * 2
 
 
 class SignedLabels(Good):
     @property
-    def labels(self) -> NDArray[np.uint8]:  # type: ignore[override]
-        return Good.labels.func(self).astype(np.int64)  # type: ignore[attr-defined]
+    def labels(self) -> NDArray[np.uint8]:
+        return Good.labels.func(self).astype(np.int64)
 
 
 class OneNameTooMany(Good):
-    class_names = ("dark", "bright", "red", "blue")  # type: ignore[assignment]
+    class_names = ("dark", "bright", "red", "blue")
 
 
 class UpperCaseName(Good):
@@ -205,11 +205,11 @@ class RepeatedName(Good):
 
 
 class UnusedClass(Good):
-    class_names = ("dark", "bright", "red", "blue")  # type: ignore[assignment]
+    class_names = ("dark", "bright", "red", "blue")
 
     @property
-    def labels(self) -> NDArray[np.uint8]:  # type: ignore[override]
-        labels = Good.labels.func(self)  # type: ignore[attr-defined]
+    def labels(self) -> NDArray[np.uint8]:
+        labels = Good.labels.func(self)
         blue = np.zeros((N, 1), np.uint8)
         blue[self.split.query] = 1
         return np.hstack([labels, blue])
@@ -220,42 +220,42 @@ class DefinesAnotherClass(Good):
 
 
 class RepeatedWord(Good):
-    vocabulary = ("shade", "shade")  # type: ignore[assignment]
+    vocabulary = ("shade", "shade")
 
 
 class OneView(Good):
     @property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
+    def views(self) -> Mapping[str, Source]:
         return {"image": self.pictures()}
 
 
 class ShortView(Good):
     @property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
+    def views(self) -> Mapping[str, Source]:
         return {"image": self.pictures(), "text": Texts(["shade"])}
 
 
 class UnknownModality(Good):
     @property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
-        return {"image": self.pictures(), "text": Texts(["a"] * N, modality="smell")}  # type: ignore[arg-type]
+    def views(self) -> Mapping[str, Source]:
+        return {"image": self.pictures(), "text": Texts(["a"] * N, modality="smell")}
 
 
 class TokenTexts(Good):
     @property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
-        return {"image": self.pictures(), "text": Texts([["shade"]] * N)}  # type: ignore[list-item]
+    def views(self) -> Mapping[str, Source]:
+        return {"image": self.pictures(), "text": Texts([["shade"]] * N)}
 
 
 class BytesAsText(Good):
     @property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
+    def views(self) -> Mapping[str, Source]:
         return {"image": self.pictures(), "text": Texts([b"caf\xe9".decode(errors="surrogateescape")] * N)}
 
 
 class NoWords(Good):
     @property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
+    def views(self) -> Mapping[str, Source]:
         return {"image": self.pictures(), "text": Texts([""] * N)}
 
 
@@ -292,69 +292,69 @@ class ChangingPictures(Good):
 
 class TrainOutside(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         split = self.moved()
         return self.moved(database=np.setdiff1d(split.database, split.train[:1]))
 
 
 class QueryInDatabase(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         split = self.moved()
         return self.moved(database=np.union1d(split.database, split.query[:2]))
 
 
 class TrainedValidation(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         split = self.moved()
         return self.moved(validation=np.union1d(split.validation, split.train[:2]))
 
 
 class EmptySide(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         return self.moved(validation=np.array([], np.int64))
 
 
 class RepeatedRow(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         return self.moved(train=np.repeat(self.moved().train, 2))
 
 
 class ShuffledRows(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         return self.moved(query=self.moved().query[::-1].copy())
 
 
 class SmallIntegers(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         return self.moved(query=self.moved().query.astype(np.int32))
 
 
 class RowTooHigh(Good):
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         return self.moved(database=np.append(self.moved().database, N))
 
 
 class TornGroups(Good):
     @property
-    def groups(self) -> Sequence[str]:  # type: ignore[override]
+    def groups(self) -> Sequence[str]:
         return ["all of one colour"] * N
 
     @property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         return split_by_group([str(row) for row in range(N)], Sizes(query=10, train=20, validation=10), seed=0)
 
 
 class Unanswerable(Good):
     @property
-    def labels(self) -> NDArray[np.uint8]:  # type: ignore[override]
-        labels = Good.labels.func(self).copy()  # type: ignore[attr-defined]
+    def labels(self) -> NDArray[np.uint8]:
+        labels = Good.labels.func(self).copy()
         labels[self.split.query] = 0
         return labels
 
@@ -363,23 +363,26 @@ class UnstableSplit(Good):
     openings = 0
 
     @cached_property
-    def split(self) -> Split:  # type: ignore[override]
+    def split(self) -> Split:
         type(self).openings += 1
         sizes = Sizes(query=10, train=20, validation=10)
         return split_by_group(self.groups, sizes, seed=self.openings)
 
 
 class UnstableRevision(Good):
-    @property
-    def revision(self) -> str:  # type: ignore[override]
-        return str(id(self))
+    openings = 0
+
+    @cached_property
+    def revision(self) -> str:
+        type(self).openings += 1
+        return str(self.openings)
 
 
 class UnstableText(Good):
     openings = 0
 
     @cached_property
-    def views(self) -> Mapping[str, Source]:  # type: ignore[override]
+    def views(self) -> Mapping[str, Source]:
         type(self).openings += 1
         return {"image": self.pictures(), "text": Texts([f"shade {self.openings}"] * N)}
 
@@ -453,8 +456,8 @@ def test_one_damaged_picture_of_many_is_found_by_a_thorough_check_only() -> None
 def test_queries_without_a_relevant_item_are_counted() -> None:
     class Some(Good):
         @property
-        def labels(self) -> NDArray[np.uint8]:  # type: ignore[override]
-            labels = Good.labels.func(self).copy()  # type: ignore[attr-defined]
+        def labels(self) -> NDArray[np.uint8]:
+            labels = Good.labels.func(self).copy()
             labels[self.split.query[:3]] = 0
             return labels
 
@@ -464,10 +467,10 @@ def test_queries_without_a_relevant_item_are_counted() -> None:
 
 def test_without_groups_the_leak_check_is_skipped() -> None:
     class Ungrouped(Good):
-        groups = None  # type: ignore[assignment]
+        groups = None
 
         @property
-        def split(self) -> Split:  # type: ignore[override]
+        def split(self) -> Split:
             return split_by_group([str(row) for row in range(N)], Sizes(query=10, train=20, validation=10), seed=0)
 
     assert set(check_dataset(Ungrouped).skipped) == {"check_groups"}

@@ -12,10 +12,9 @@ from hashbench.testing import NotApplicable, checks_for
 from hashbench.testing.fresh import Fresh, fresh, require_light_import
 from hashbench.testing.report import Broken, judge
 
-METHOD = """
+PLUG_IN = """
 from dataclasses import dataclass
 from hashbench.config import Config, hp
-from hashbench.method import Method
 
 {extra}
 
@@ -23,13 +22,13 @@ from hashbench.method import Method
 class Settings(Config):
     words: str = hp({words}, "words")
 
-class Mine(Method[Settings]):
+class Mine:
     config_class = Settings
 """
 
 
 def mine(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, extra: str = "", words: str = '"a"') -> Any:
-    (folder / f"{module}.py").write_text(METHOD.format(extra=extra, words=words))
+    (folder / f"{module}.py").write_text(PLUG_IN.format(extra=extra, words=words))
     monkeypatch.syspath_prepend(folder)
     return importlib.import_module(module).Mine
 

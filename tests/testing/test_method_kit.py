@@ -161,7 +161,7 @@ class Undeclared(Method[Any]):
     needs = Needs(labels="all")
     version = 1
     config_class: Any = Settings
-    fit, goal, head, follow = Good.fit, Good.goal, Good.head, Good.follow  # type: ignore[assignment]
+    fit, goal, head, follow = Good.fit, Good.goal, Good.head, Good.follow
 
 
 class Undecorated(Good):
@@ -265,7 +265,7 @@ class Constant(Good):
     def fit(self, train: Items, run: Run) -> Hasher:
         hasher = super().fit(train, run)
         for module in hasher.modules.values():
-            module[-1].weight.data.zero_()  # type: ignore[index, union-attr, operator]
+            module[-1].weight.data.zero_()
         return hasher
 
 
@@ -343,7 +343,7 @@ class ChangesLabels(Good):
 class ChangesValidation(Good):
     def fit(self, train: Items, run: Run) -> Hasher:
         if run.validation and not run.validation.image.raw:
-            run.validation.image.rows.zero_()  # type: ignore[attr-defined]
+            run.validation.image.rows.zero_()
         return super().fit(train, run)
 
 
@@ -512,7 +512,7 @@ class MakesUpPrompts(GoodStaged):
 
 class WantsValidation(Good):
     def fit(self, train: Items, run: Run) -> Hasher:
-        run.validation.need_labels()  # type: ignore[union-attr]
+        run.validation.need_labels()
         return super().fit(train, run)
 
 
@@ -529,7 +529,7 @@ class Float(nn.Module):
 class FreezesEncoder(Good):
     def head(self, view: View, run: Run) -> nn.Module:
         head = super().head(view, run)
-        head[0].requires_grad_(False)  # type: ignore[index]
+        head[0].requires_grad_(False)
         return head
 
 
@@ -543,14 +543,14 @@ class SecretlyCached(GoodUnlabelled):
 
 class TakesRowsForATensor(Good):
     def fit(self, train: Items, run: Run) -> Hasher:
-        train.image.rows.shape  # type: ignore[attr-defined]  # noqa: B018
+        train.image.rows.shape  # noqa: B018
         return super().fit(train, run)
 
 
 class WritesToRows(Good):
     def fit(self, train: Items, run: Run) -> Hasher:
         if not train.image.raw:
-            train.image.rows[torch.arange(4)] = torch.zeros(4, train.image.dim)  # type: ignore[index]
+            train.image.rows[torch.arange(4)] = torch.zeros(4, train.image.dim)
         return super().fit(train, run)
 
 

@@ -1,0 +1,99 @@
+"""Network pieces: standardisation, optimiser groups and the diagnostics of codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hashbench.method import View
+from hashbench.nn import Standardise, code_statistics, gradient_norm, parameter_groups, standardised_encoder
+
+
+def _normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_training_features_come_out_with_mean_0_and_deviation_1() -> None:
+    features = 1e3 + 5 * _normal(200, 6)
+    out = Standardise(features)(features).double()
+    assert torch.allclose(out.mean(0), torch.zeros(6, dtype=torch.float64), atol=1e-4)
+    assert torch.allclose(out.std(0, correction=0), torch.ones(6, dtype=torch.float64), atol=1e-4)
+
+
+def test_new_rows_use_the_statistics_of_the_training_rows() -> None:
+    train, new = _normal(50, 3), _normal(4, 3, seed=1)
+    expected = (new.numpy() - train.numpy().mean(0)) / train.numpy().std(0)
+    assert np.allclose(Standardise(train)(new).numpy(), expected, atol=1e-5)
+
+
+def test_a_constant_dimension_gives_0() -> None:
+    features = torch.cat([_normal(30, 2), torch.full((30, 1), 7.7)], 1)
+    out = Standardise(features)(features)
+    assert torch.equal(out[:, 2], torch.zeros(30))
+    assert bool(torch.isfinite(out).all())
+
+
+def test_a_cached_view_has_fixed_statistics_and_a_raw_one_running_ones() -> None:
+    features = 3 + 2 * _normal(64, 5)
+    cached = standardised_encoder(View(features, 5))
+    raw = standardised_encoder(View(features, 5, lambda: nn.Linear(5, 5), raw=True))
+    assert not list(cached.parameters())
+    assert torch.allclose(cached.train()(features[:8]), cached.eval()(features[:8]))
+    out = raw.train()(features)
+    assert torch.allclose(out.mean(0), torch.zeros(5), atol=1e-5)
+    assert torch.allclose(out.var(0, correction=0), torch.ones(5), atol=1e-3)
+    assert len(list(raw.parameters())) == 2, "the encoder is trained, the standardisation has no weights"
+
+
+@pytest.mark.parametrize(("pretrained", "expected"), [(True, [0.1, 0.001]), (False, [0.1, 0.1])])
+def test_only_a_pretrained_encoder_takes_small_steps(pretrained: bool, expected: list[float]) -> None:
+    view = View(_normal(8, 5), 5, lambda: nn.Linear(5, 4), raw=True, pretrained=pretrained)
+    net = nn.Sequential(standardised_encoder(view), nn.Linear(4, 3))
+    groups = list(parameter_groups(net, view, lr=0.1, encoder_lr=0.001))
+    assert [group["lr"] for group in groups] == expected
+    head, encoder = (group["params"] for group in groups)
+    assert {id(p) for p in head} == {id(p) for p in net[1].parameters()}
+    assert {id(p) for p in encoder} == {id(p) for p in net[0].parameters()}
+
+
+def test_cached_features_have_no_encoder_group() -> None:
+    view = View(_normal(8, 5), 5)
+    net = nn.Sequential(standardised_encoder(view), nn.Linear(5, 3))
+    (group,) = parameter_groups(net, view, lr=0.1, encoder_lr=0.001)
+    assert len(group["params"]) == 2
+
+
+def test_code_statistics_of_a_small_example() -> None:
+    outputs = torch.tensor([[0.5, -0.5, 0.9], [0.5, 0.5, -0.9], [0.5, -0.5, 0.9], [0.5, 0.5, 0.9]])
+    found = code_statistics(outputs)  # bit means 1, 0, 1/2
+    assert found["balance"] == pytest.approx(0.5)
+    assert found["dead"] == pytest.approx(1 / 3)
+    assert found["distinct"] == pytest.approx(3 / 4)
+    assert found["quantisation"] == pytest.approx((0.5 + 0.5 + 0.1) / 3)
+    assert found["correlation"] == pytest.approx(abs(np.corrcoef([-1, 1, -1, 1], [1, -1, 1, 1])[0, 1]), abs=1e-6)
+
+
+def test_code_statistics_agree_with_numpy_on_many_bits() -> None:
+    outputs = _normal(100, 12).tanh()
+    outputs[:, 7] = -outputs[:, 2]
+    signs = np.where(outputs.numpy() >= 0, 1.0, -1.0)
+    expected = np.abs(np.corrcoef(signs.T) - np.eye(12)).max()
+    found = code_statistics(outputs)
+    assert expected == pytest.approx(1)
+    assert found["correlation"] == pytest.approx(expected, abs=1e-5)
+    assert found["balance"] == pytest.approx(np.abs(signs.mean(0)).mean(), abs=1e-6)
+
+
+def test_code_statistics_of_dead_bits_are_finite() -> None:
+    found = code_statistics(torch.ones(10, 4))
+    assert found == {"balance": 1.0, "dead": 1.0, "correlation": 0.0, "distinct": 0.1, "quantisation": 0.0}
+
+
+def test_gradient_norm_is_the_norm_of_the_whole_gradient() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    assert gradient_norm(net) == 0
+    net(_normal(5, 3)).pow(2).sum().backward()
+    whole = torch.cat([p.grad.flatten() for p in net.parameters()])
+    assert gradient_norm(net) == pytest.approx(whole.norm().item(), rel=1e-5)
