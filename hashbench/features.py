@@ -134,10 +134,11 @@ class FeatureCache:
             DataError: an item cannot be read, a feature is not finite, or the folder cannot be written.
         """
         began = time.perf_counter()
+        kind = torch.device(device).type
         wanted = Entry(
             key=self.key(dataset, view, backbone, precision=precision),
             dataset=dataset.name, view=view, data=dataset.view_digest(view), backbone=backbone.identity,
-            precision=precision, total=len(dataset), batch_size=batch_size, device=torch.device(device).type,
+            precision=precision, total=len(dataset), batch_size=batch_size or BATCH.get(kind, BATCH["cpu"]), device=kind,
         )  # fmt: skip
         array, reused = self._open(wanted.key), True
         if array is None:
@@ -156,9 +157,26 @@ class FeatureCache:
             raise DataError(f"feature cache {self.root}: {wanted.key} was damaged while it was written; check the disk")
         return Features(array, wanted.key, reused, time.perf_counter() - began)
 
+    def key(self, dataset: Dataset, view: str, backbone: Backbone, *, precision: Precision = "fp32") -> str:
+        """What the features of a view are kept under.
+
+        Raises:
+            UsageError: the backbone is untrained or reads another modality, or an unknown precision.
+        """
+        if precision not in get_args(Precision):
+            raise UsageError(f"--precision {precision!r}: expected {' or '.join(get_args(Precision))}")
+        source = dataset.views[view]
+        if source.modality != backbone.modality:
+            raise UsageError(
+                f"{backbone.name} reads {backbone.modality}, but {dataset.name}'s {view} is {source.modality}"
+            )
+        if backbone.trainable and not backbone.pretrained:
+            raise UsageError(f"{backbone.name} is untrained: its features say nothing; use --tuning full")
+        return digest([FEATURES_VERSION, dataset.view_digest(view), backbone.identity, precision])[:32]
+
     def has(self, dataset: Dataset, view: str, backbone: Backbone, *, precision: Precision = "fp32") -> bool:
         """Whether :meth:`get` would find the features there, going by their entry alone."""
-        entry = self._read(self._wanted(dataset, view, backbone, precision, "cpu", BATCH["cpu"]).key)
+        entry = self._read(self.key(dataset, view, backbone, precision=precision))
         return bool(entry and entry.complete)
 
     def ls(self) -> list[Entry]:

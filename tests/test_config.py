@@ -167,7 +167,10 @@ def test_digest_golden_value() -> None:
 
 
 @given(
-    st.dictionaries(st.text(max_size=5), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)),
+    st.dictionaries(
+        st.text(max_size=5),
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    ),
     st.randoms(use_true_random=False),
 )
 def test_digest_does_not_depend_on_the_order_of_a_dictionary(value: dict[str, Any], rng: random.Random) -> None:

@@ -29,7 +29,9 @@ def test_pair_likelihood_is_the_negative_log_likelihood(theta: float, s: float) 
     assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize(("theta", "s", "expected"), [(1e4, 0.0, 1e4), (1e4, 1.0, 0.0), (-1e4, 1.0, 1e4), (0.0, 0.0, math.log(2))])
+@pytest.mark.parametrize(
+    ("theta", "s", "expected"), [(1e4, 0.0, 1e4), (1e4, 1.0, 0.0), (-1e4, 1.0, 1e4), (0.0, 0.0, math.log(2))]
+)
 def test_pair_likelihood_does_not_overflow(theta: float, s: float, expected: float) -> None:
     found = pair_likelihood(torch.tensor([[theta]]), torch.tensor([[s]]))
     assert found.item() == pytest.approx(expected)

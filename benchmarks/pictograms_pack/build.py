@@ -44,7 +44,7 @@ import unicodedata
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Item:
     concept: str
     evidence: dict[str, str]  # class -> what gave it, for `build --why`
     image: Image.Image
-    folders: set[str] = field(default_factory=set)
+    folders: set[str]  # all paths of an OpenClipart drawing
 
     @property
     def source(self) -> str:
@@ -477,7 +477,7 @@ def emoji(root: Path, source: str, table: dict[str, Emoji], dropped: Counter[str
         rank = {tag: hashlib.sha256(f"{source}/{key}/{tag}".encode()).digest() for tag in spare}
         shown = set(sorted(spare, key=rank.__getitem__)[: max(1, round(KEEP_TAGS * len(spare)))])
         tags = [tag for tag in spare if tag in shown]
-        yield Item(f"{source}/{key}", row.name, tags, "", row.concept, row.evidence, square)
+        yield Item(f"{source}/{key}", row.name, tags, "", row.concept, row.evidence, square, set())
 
 
 def noto(root: Path, table: dict[str, Emoji]) -> Iterator[tuple[str, Image.Image]]:
@@ -622,6 +622,8 @@ def audit(pack: Path) -> None:
 
     said = np.array([[bool(set(meta["label_words"][name]) & set(words)) for name in meta["classes"]] for words in texts])
     hits = (said & labels).sum()
+    label_words = {word for words in meta["label_words"].values() for word in words}
+    print(f"texts of label words alone: {sum(set(words) <= label_words for words in texts)}")
     print(f"rule 'has a label word': precision {hits / said.sum():.3f}, recall {hits / labels.sum():.3f}")
 
     doubts: dict[str, list[str]] = defaultdict(list)

@@ -33,5 +33,8 @@ class OnPixels(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        vectors: Tensor = self.encoder((pixels.float() / 255 - self.mean) / self.std)
+        x = (pixels.float() / 255 - self.mean) / self.std
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)  # convolutions take two thirds of the time
+        vectors: Tensor = self.encoder(x)
         return vectors

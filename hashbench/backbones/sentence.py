@@ -130,9 +130,10 @@ def _telling(folder: Path) -> list[Path]:
 
 def _draw_anew(model: Any) -> None:
     """Put freshly drawn weights in every module."""
-    transformer = model[0].auto_model
+    first, *others = model
+    transformer = first.auto_model
     transformer.load_state_dict(type(transformer)(transformer.config).state_dict())
-    for module in model[1:].modules():
+    for module in (part for other in others for part in other.modules()):
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
 

@@ -68,7 +68,7 @@ def test_a_file_gives_the_weights_it_holds(model: Any, pixels: Tensor, tmp_path:
     expected = features(model, pixels)
     for name, save in files.items():
         save(tmp_path / name)
-        assert torch.equal(encode(f"{RESNET}:{tmp_path / name}", pixels), expected), name
+        assert torch.allclose(encode(f"{RESNET}:{tmp_path / name}", pixels), expected, atol=1e-5), name
     backbone = open_backbone("image", f"{RESNET}:{tmp_path / 'whole.safetensors'}")
     assert (backbone.name, backbone.dim) == (f"{RESNET}:file", expected.shape[1])
     assert str(tmp_path) not in backbone.identity
@@ -96,7 +96,7 @@ def test_a_file_cannot_run_code(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (mark,)
 
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Evil()}, protocol=2))
     with pytest.raises(DataError, match="cannot be read as weights"):
         open_backbone("image", f"{RESNET}:{tmp_path}/evil.pth").encoder()
     assert not mark.exists()
@@ -116,7 +116,7 @@ def test_weights_come_from_the_hubs_cache(model: Any, pixels: Tensor, tmp_path: 
         backbone = open_backbone("image", name)
         assert backbone.name == f"{RESNET}:r160_in1k"
         assert backbone.pretrained
-        assert torch.equal(encode(name, pixels), expected)
+        assert torch.allclose(encode(name, pixels), expected, atol=1e-5)
 
 
 def test_no_weights_are_said_before_any_work(offline: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +138,7 @@ def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch, offline: Publish
     def metadata(url: str) -> None:
         asked.append(url.rpartition("/")[2])
         if len(asked) == 1:
-            response: Any = type("Response", (), {"headers": {}, "request": None, "status_code": 404})()
-            raise huggingface_hub.errors.EntryNotFoundError("no such file", response=response)
+            raise huggingface_hub.errors.EntryNotFoundError("no such file")
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name, revision: str(tmp_path / name))
@@ -197,5 +196,5 @@ def test_misspelt_models_and_tags() -> None:
         open_backbone("image", "resnet50.a1_in1k:scratch")
     with pytest.raises(UsageError, match="say which model"):
         open_backbone("image", "timm")
-    with pytest.raises(UsageError, match="no trained weights of it on the hub; say resnet101e:scratch"):
-        open_backbone("image", "resnet101e")
+    with pytest.raises(UsageError, match="no trained weights of it on the hub; say gcvit_base:scratch"):
+        open_backbone("image", "gcvit_base")
