@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class Pictograms(Dataset):
 
     name = "pictograms"
     licence = "public domain, OFL 1.1, CC-BY 4.0; see NOTICE"
-    protocols = {
+    protocols: ClassVar[Mapping[str, Rules]] = {
         "pictograms@1": Rules(
             id="pictograms@1",
             items="all drawings of the pack",

@@ -29,7 +29,7 @@ SIDES = ("query", "database", "train", "validation")
 
 
 class Source(Protocol):
-    """The raw items of one view, by row number: pictures or strings."""
+    """The raw items of one view, by row number: pictures or strings. Several threads read it at once."""
 
     @property
     def modality(self) -> Literal["image", "text"]: ...

@@ -138,7 +138,8 @@ class FeatureCache:
         wanted = Entry(
             key=self.key(dataset, view, backbone, precision=precision),
             dataset=dataset.name, view=view, data=dataset.view_digest(view), backbone=backbone.identity,
-            precision=precision, total=len(dataset), batch_size=batch_size or BATCH.get(kind, BATCH["cpu"]), device=kind,
+            precision=precision, total=len(dataset), device=kind,
+            batch_size=batch_size or BATCH.get(kind, BATCH["cpu"]),
         )  # fmt: skip
         array, reused = self._open(wanted.key), True
         if array is None:
@@ -168,16 +169,15 @@ class FeatureCache:
         source = dataset.views[view]
         if source.modality != backbone.modality:
             raise UsageError(
-                f"{backbone.name} reads {backbone.modality}, but {dataset.name}'s {view} is {source.modality}"
+                f"{backbone.name} reads {backbone.modality}, but {dataset.name}'s {view} view is {source.modality}"
             )
         if backbone.trainable and not backbone.pretrained:
             raise UsageError(f"{backbone.name} is untrained: its features say nothing; use --tuning full")
         return digest([FEATURES_VERSION, dataset.view_digest(view), backbone.identity, precision])[:32]
 
     def has(self, dataset: Dataset, view: str, backbone: Backbone, *, precision: Precision = "fp32") -> bool:
-        """Whether :meth:`get` would find the features there, going by their entry alone."""
-        entry = self._read(self.key(dataset, view, backbone, precision=precision))
-        return bool(entry and entry.complete)
+        """Whether :meth:`get` would find them there."""
+        return self._open(self.key(dataset, view, backbone, precision=precision)) is not None
 
     def ls(self) -> list[Entry]:
         """What is in the folder, last used first."""
@@ -412,7 +412,6 @@ def _all_cores() -> Iterator[None]:
 
 def _batches(dataset: Dataset, view: str, backbone: Backbone, size: int, start: int) -> Iterator[Tensor]:
     """Prepared rows from ``start`` on; the next batch is read while the caller is busy with this one."""
-    todo = [list(range(i, min(i + size, len(dataset)))) for i in range(start, len(dataset), size)]
     each = backbone.modality == "image"  # pictures one by one, in parallel; text a batch at once
     with ThreadPoolExecutor(READERS if each else 1) as pool:
 
@@ -420,10 +419,16 @@ def _batches(dataset: Dataset, view: str, backbone: Backbone, size: int, start: 
             parts = [[row] for row in rows] if each else [rows]
             return [pool.submit(_prepared, dataset, view, backbone, part) for part in parts]
 
-        asked = ask(todo[0]) if todo else []
-        for rows in [*todo[1:], []]:
-            ready, asked = asked, ask(rows) if rows else []
-            yield torch.cat([part.result() for part in ready])
+        def answer(asked: list[Future[Tensor]]) -> Tensor:
+            return torch.cat([part.result() for part in asked])
+
+        ahead: list[list[Future[Tensor]]] = []
+        for first in range(start, len(dataset), size):
+            ahead.append(ask(list(range(first, min(first + size, len(dataset))))))
+            if len(ahead) > 1:
+                yield answer(ahead.pop(0))
+        for last in ahead:
+            yield answer(last)
 
 
 def _prepared(dataset: Dataset, view: str, backbone: Backbone, rows: list[int]) -> Tensor:

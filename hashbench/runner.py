@@ -153,7 +153,8 @@ class Bench:
         if self.is_raw(view):
             source = RawRows(self.dataset, view, encoder, rows)
             return View(source, encoder.dim, encoder.encoder, True, encoder.pretrained, self.device)
-        return View(MappedRows(self._array(view, Silent()), rows), encoder.dim, device=self.device)
+        array = self._array(view, Silent())
+        return View(MappedRows(array, rows), array.shape[1], device=self.device)
 
     def _array(self, view: str, reporter: Reporter) -> NDArray[np.float32]:
         if view not in self._arrays:

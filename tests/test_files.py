@@ -59,10 +59,15 @@ def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "target"
     write_text(target, "old")
-    with pytest.raises(error), replacing(target) as partial:
-        partial.write_text("half of the n")
-        assert partial.parent == target.parent, "a rename between file systems is no rename"
-        raise error
+
+    def write_half() -> None:
+        with replacing(target) as partial:
+            partial.write_text("half of the n")
+            assert partial.parent == target.parent, "a rename between file systems is no rename"
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -6,8 +6,8 @@
     python benchmarks/pictograms_pack/build.py audit PACK.zip        statistics, and whatever looks wrong
 
 A developer's tool: the package reads `pictograms.zip` and never imports this file. It needs Pillow and numpy; the
-published pack was built with Pillow 13.0.0 (WebP 1.6.0, FreeType 2.14.3, Raqm 0.11.0), and with these the same assets
-give the same bytes. `assets.toml` says what is read, `classes.toml` what it is called and what is left out.
+published pack was built with Pillow 13.0.0 (its wheel: WebP 1.6.0, FreeType 2.14.3, Raqm 0.11.0); with it the same
+assets give the same bytes. `assets.toml` says what is read, `classes.toml` what it is called and what is left out.
 
 Sources
     openclipart   title, keywords, drawer and folder from the SVG's RDF; the picture from Debian's PNG rendering
@@ -33,7 +33,6 @@ import hashlib
 import html
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -49,6 +48,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageChops, ImageDraw, ImageFont, features
 
 HERE = Path(__file__).parent
@@ -59,6 +59,7 @@ MIN_SIDE = 24  # pixels; smaller renderings do not show what they draw
 MAX_PIXELS = 200_000_000
 INK = 24  # grey levels below white from which a pixel counts as drawn
 MIN_INK = 0.03  # share of drawn pixels
+MIN_SPREAD = 8.0  # standard deviation over pixels, grey levels; below, pale grey on white
 SAME = 0.004  # share of the ink by which two thumbnails differ: below, the same drawing filed twice
 ALIKE = 0.08  # below, nearly the same drawing: one concept
 
@@ -90,8 +91,12 @@ class Item:
 # ------------------------------------------------------------------------------------------------------------ assets
 
 
-def assets() -> dict[str, dict[str, str]]:
+def pinned() -> dict[str, Any]:
     return tomllib.loads((HERE / "assets.toml").read_text("utf-8"))
+
+
+def assets() -> dict[str, dict[str, str]]:
+    return {name: value for name, value in pinned().items() if isinstance(value, dict)}
 
 
 def verified(folder: Path, name: str) -> Path:
@@ -119,7 +124,9 @@ def fetch(folder: Path) -> None:
                 "npm": ["npm", "pack", f"{package}@{version}"],
             }[asset["client"]]
             if subprocess.run(command, cwd=folder).returncode:
-                raise Stop(f"`{' '.join(command)}` failed" + ("; try `apt-get update`" if command[0] == "apt-get" else ""))
+                raise Stop(
+                    f"`{' '.join(command)}` failed" + ("; try `apt-get update`" if command[0] == "apt-get" else "")
+                )
         print("ok", verified(folder, name))
 
 
@@ -161,7 +168,7 @@ def squared(picture: Image.Image) -> Image.Image | None:
     canvas = canvas.resize(size, Image.Resampling.LANCZOS if ratio < 1 else Image.Resampling.BICUBIC)
     square = Image.new("RGB", (SIZE, SIZE), "white")
     square.paste(canvas, ((SIZE - size[0]) // 2, (SIZE - size[1]) // 2))
-    return square if ink(square) >= MIN_INK else None
+    return square if ink(square) >= MIN_INK and np.asarray(square).std() >= MIN_SPREAD else None
 
 
 def ink(picture: Image.Image) -> float:
@@ -176,7 +183,8 @@ def thumbnail(picture: Image.Image) -> np.ndarray:
 
 def differences(one: np.ndarray, many: np.ndarray) -> np.ndarray:
     """How much each of `many` thumbnails differs from `one`, as a share of the ink of the fainter of the two."""
-    return np.abs(many - one).sum(axis=1) / np.minimum(many.sum(axis=1), one.sum())
+    shares: np.ndarray = np.abs(many - one).sum(axis=1) / np.minimum(many.sum(axis=1), one.sum())
+    return shares
 
 
 # ------------------------------------------------------------------------------------------------------------- words
@@ -214,8 +222,10 @@ class Rules:
     def __init__(self) -> None:
         raw = tomllib.loads((HERE / "classes.toml").read_text("utf-8"))
         self.classes: dict[str, dict[str, list[str]]] = {
-            name: {key: [part.replace("_", " ") if "words" in key else part for part in value.split()]
-                   for key, value in entry.items()}
+            name: {
+                key: [part.replace("_", " ") if "words" in key else part for part in value.split()]
+                for key, value in entry.items()
+            }
             for name, entry in raw["class"].items()
         }
         self.clipart = raw["clipart"]
@@ -258,7 +268,9 @@ class Rules:
         found = {}
         for label, rule in self.classes.items():
             hits = [part for part in rule.get("subgroups", []) if subgroup.startswith(part)]
-            hits += sorted(set(name) & set(rule.get("emoji_names", []))) + sorted(crowd & set(rule.get("emoji_words", [])))
+            hits += sorted(set(name) & set(rule.get("emoji_names", []))) + sorted(
+                crowd & set(rule.get("emoji_words", []))
+            )
             if hits and not set(name) & set(rule.get("unless", [])):
                 found[label] = " ".join(hits)
         return self.fixed(found, [" ".join(name)])
@@ -276,7 +288,7 @@ class Rules:
 
 
 def rdf(path: Path) -> dict[str, str]:
-    """Title, tags (joined by newlines), creator and licence of an OpenClipart SVG; `linked` if a picture lies outside."""
+    """Title, tags (joined by newlines), creator, licence; `linked` if a picture lies outside the file."""
     text = path.read_text("utf-8", errors="replace")
     block = re.search(r"<(?:\w+:)?RDF.*?</(?:\w+:)?RDF>", text, re.DOTALL)
     about = block.group(0) if block else ""
@@ -290,10 +302,16 @@ def rdf(path: Path) -> dict[str, str]:
         "title": one(r"<dc:title[^>]*>(.*?)</dc:title>"),
         "description": one(r"<dc:description[^>]*>(.*?)</dc:description>"),
         "tags": "\n".join(tag.strip().lower() for tag in re.findall(r"<rdf:li[^>]*>(.*?)</rdf:li>", subject)),
-        "by": one(r"<dc:creator[^>]*>.*?<dc:title[^>]*>(.*?)</dc:title>"),
+        "by": credit(one(r"<dc:creator[^>]*>.*?<dc:title[^>]*>(.*?)</dc:title>")),
         "licence": one(r'license rdf:resource="([^"]*)"'),
         "linked": "yes" if re.search(r'<image[^>]*href="(?!data:)', text) else "",
     }
+
+
+def credit(name: str) -> str:
+    """The drawer's name as given, without mail addresses and a broken script's "HASH(0x...)"."""
+    name = re.sub(r"\s*[\[(<][^\])>]*@[^\])>]*[\])>]|HASH\(\w+\)", "", name)
+    return name.split("@")[0].strip()
 
 
 class Namer:
@@ -366,8 +384,8 @@ def openclipart(root: Path, rules: Rules, dropped: Counter[str]) -> list[Item]:
             continue
         title = namer.title(path.stem, about["title"], about["by"])
         tags = namer.tags(about["tags"], about["by"])
-        if not title or len(set(title) | {word for tag in tags for word in tag.split()}) < 2:
-            dropped["says too little"] += 1
+        if not title:
+            dropped["without a name"] += 1
             continue
         with Image.open(pictures / f"{name}.png") as opened:
             picture = squared(opened)
@@ -379,7 +397,8 @@ def openclipart(root: Path, rules: Rules, dropped: Counter[str]) -> list[Item]:
         different = differences(small, thumbnails[: len(items)])
         if different.size and different.min() < SAME:  # the same drawing filed twice: join what both say
             twin = items[int(different.argmin())]
-            twin.title, twin.tags = unique(twin.title + title), unique(twin.tags + tags)
+            twin.title = namer.clean(twin.title + title, namer.author(twin.by) | namer.author(about["by"]))
+            twin.tags = unique(twin.tags + tags)
             twin.folders.add(name)
             dropped["joined with the same drawing"] += 1
             continue
@@ -521,7 +540,10 @@ def build(folder: Path, out: Path, why: Path | None) -> None:
     write(out, items, rules)
     print(f"left out or joined: {dict(dropped)}")
     print(f"{out}: {len(items)} items, {out.stat().st_size / 1e6:.2f} MB")
-    print(f"sha256 {hashlib.sha256(out.read_bytes()).hexdigest()}")
+    found = hashlib.sha256(out.read_bytes()).hexdigest()
+    print(f"sha256 {found}" + (" as published" if found == pinned()["pack_sha256"] else ""))
+    if PIL.__version__ != pinned()["pillow"]:
+        print(f"note: built with Pillow {PIL.__version__}; the published pack with {pinned()['pillow']}")
 
 
 def write(out: Path, items: list[Item], rules: Rules) -> None:
@@ -557,7 +579,7 @@ def write(out: Path, items: list[Item], rules: Rules) -> None:
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr = 3, 0o644 << 16
             archive.writestr(info, content)
-    os.replace(partial, out)
+    partial.replace(out)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Image.Image]]:
@@ -584,10 +606,8 @@ def sheet(pack: Path, out: Path, pattern: str, columns: int, rows: int, skip: in
     }
     chosen = [key for key, line in lines.items() if re.search(pattern, line)]
     print(f"{len(chosen)} items match")
-    if not pattern:
-        chosen = [str(key) for key in np.random.default_rng(skip).permutation(chosen)]
-    else:
-        chosen = chosen[skip:]
+    shuffled = [str(key) for key in np.random.default_rng(skip).permutation(chosen)]
+    chosen = chosen[skip:] if pattern else shuffled
     page(chosen[: columns * rows], pictures, lines, columns).save(out)
 
 
@@ -611,16 +631,32 @@ def audit(pack: Path) -> None:
     labels = np.array([[name in item["labels"] for name in meta["classes"]] for item in items])
     texts = [text(item) for item in items]
     lengths = np.array([len(words) for words in texts])
-    print(f"{pack}: {pack.stat().st_size / 1e6:.2f} MB, {len(items)} items", dict(Counter(item["source"] for item in items)))
-    print(f"concepts {len({item['concept'] for item in items})}; largest", Counter(i["concept"] for i in items).most_common(12))
-    print(f"labels an item {labels.sum(1).mean():.2f}; two or more {(labels.sum(1) > 1).mean():.0%}; most {labels.sum(1).max()}")
-    print("class sizes", dict(sorted(zip(meta["classes"], labels.sum(0).tolist()), key=lambda pair: -pair[1])))
+    print(
+        f"{pack}: {pack.stat().st_size / 1e6:.2f} MB, {len(items)} items",
+        dict(Counter(item["source"] for item in items)),
+    )
+    print(
+        f"concepts {len({item['concept'] for item in items})}; largest",
+        Counter(i["concept"] for i in items).most_common(12),
+    )
+    print(
+        f"labels an item {labels.sum(1).mean():.2f}; two or more {(labels.sum(1) > 1).mean():.0%}; "
+        f"most {labels.sum(1).max()}"
+    )
+    print(
+        "class sizes",
+        dict(sorted(zip(meta["classes"], labels.sum(0).tolist(), strict=True), key=lambda pair: -pair[1])),
+    )
     print(f"words a text: mean {lengths.mean():.1f}, percentiles 10/50/90 {np.percentile(lengths, [10, 50, 90])}")
-    print(f"vocabulary {len({word for words in texts for word in words})}; different texts {len(set(map(tuple, texts)))}")
+    print(
+        f"vocabulary {len({word for words in texts for word in words})}; different texts {len(set(map(tuple, texts)))}"
+    )
     same = (labels[:2000].astype(np.float32) @ labels.T.astype(np.float32) > 0).mean()
     print(f"pairs that share a label {same:.3f}")
 
-    said = np.array([[bool(set(meta["label_words"][name]) & set(words)) for name in meta["classes"]] for words in texts])
+    said = np.array(
+        [[bool(set(meta["label_words"][name]) & set(words)) for name in meta["classes"]] for words in texts]
+    )
     hits = (said & labels).sum()
     label_words = {word for words in meta["label_words"].values() for word in words}
     print(f"texts of label words alone: {sum(set(words) <= label_words for words in texts)}")
@@ -628,13 +664,15 @@ def audit(pack: Path) -> None:
 
     doubts: dict[str, list[str]] = defaultdict(list)
     users: dict[str, Counter[str]] = defaultdict(Counter)
-    for item, words in zip(items, texts):
+    for item, words in zip(items, texts, strict=True):
         for word in words:
             users[word][item["by"]] += 1
     doubts["words of one drawer only, five times or more"] = [
-        f"{word}:{by.most_common(1)[0]}" for word, by in users.items() if len(by) == 1 and by.total() > 4 and "" not in by
+        f"{word}:{by.most_common(1)[0]}"
+        for word, by in users.items()
+        if len(by) == 1 and by.total() > 4 and "" not in by
     ]
-    for item, words, row in zip(items, texts, labels):
+    for item, words, row in zip(items, texts, labels, strict=True):
         key = item["id"]
         own = {word for word in tokens(item["by"]) if len(word) > 3} - rules.not_names
         doubts["drawer's own name among the words"] += [f"{key}:{word}" for word in words if word in own]
@@ -657,7 +695,9 @@ def main() -> None:
     command = commands.add_parser("sheet", help="draw a page of items")
     command.add_argument("pack", type=Path)
     command.add_argument("out", type=Path)
-    command.add_argument("--match", default="", help="regular expression on id, text, labels and concept; else at random")
+    command.add_argument(
+        "--match", default="", help="regular expression on id, text, labels and concept; else at random"
+    )
     command.add_argument("--columns", type=int, default=12)
     command.add_argument("--rows", type=int, default=10)
     command.add_argument("--skip", type=int, default=0, help="items to skip; without --match the random seed")
@@ -670,7 +710,14 @@ def main() -> None:
         elif arguments.command == "build":
             build(arguments.assets, arguments.out, arguments.why)
         elif arguments.command == "sheet":
-            sheet(arguments.pack, arguments.out, arguments.match, arguments.columns, arguments.rows, arguments.skip)
+            sheet(
+                arguments.pack,
+                arguments.out,
+                arguments.match,
+                arguments.columns,
+                arguments.rows,
+                arguments.skip,
+            )
         else:
             audit(arguments.pack)
     except Stop as reason:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ SMALL = ("--dataset", "shapes", "--image-backbone", "lite@32", "--text-backbone"
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package installed by pip; its method is the one that docs/method.md shows."""
+    """A folder with the package installed by pip; its method and its data set are those that the docs show."""
     source = tmp_path_factory.mktemp("source") / "stranger"
     shutil.copytree(Path(__file__).parent / "stranger", source)
-    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "method.md").read_text(), re.DOTALL)
-    (source / "nearest.py").write_text(shown[0])
+    for page, module in (("method", "nearest"), ("dataset", "shapes")):
+        shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
+        (source / f"{module}.py").write_text(shown[0])
     target = tmp_path_factory.mktemp("installed")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", target,
@@ -55,7 +56,7 @@ Hashbench = Callable[..., Outcome]
 @pytest.fixture
 def hashbench(
     stranger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Hashbench]:
+) -> Hashbench:
     """Run a command in this process, in a folder of its own."""
     monkeypatch.syspath_prepend(stranger)
     monkeypatch.setenv("HASHBENCH_RESULTS", str(tmp_path / "results"))
@@ -72,4 +73,4 @@ def hashbench(
         said = capfd.readouterr()
         return Outcome(code, said.out, said.err)
 
-    yield call
+    return call

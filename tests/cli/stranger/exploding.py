@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+
 from hashbench.config import Config, hp
 from hashbench.method import Hasher, Incompatible, Items, Method, Needs, Paper, Run
 

@@ -1,0 +1,76 @@
+"""What README and docs show is true: commands are understood, links lead somewhere, numbers are the measured ones."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hashbench.config import did_you_mean
+from hashbench.registry import methods
+
+from .conftest import SMALL, Hashbench
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(page: Path) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("hashbench ")]
+
+
+SHOWN = [(page.name, command) for page in PAGES for command in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "command"), SHOWN)
+def test_every_command_shown_is_understood(hashbench: Hashbench, page: str, command: str) -> None:
+    words = [{"mine": "nearest"}.get(word, word) for word in shlex.split(command)[1:]]
+    if words[0] == "run":
+        words = [word for word in words if word != "--dry-run"]
+        done = hashbench(*words, "--dry-run")
+        assert "to run" in done.out
+    elif words[0] in ("results", "plot"):
+        bits = ("--bits", "32") if "bits=32" in words else ("--bits", "6")
+        method = "nearest" if bits[1] == "32" else "cca-itq"
+        hashbench("run", "--method", method, *SMALL, *bits)
+        done = hashbench(*words)
+    else:
+        done = hashbench(*words)
+    assert done.code == 0, f"{page}: {command}: {done.err}{done.out}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_picture_is_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} points at {target}"
+
+
+def test_settings_named_in_the_page_on_soda_exist() -> None:
+    known = set(methods.get("soda").config_class.__dataclass_fields__)
+    table = (ROOT / "docs" / "soda.md").read_text().partition("| setting |")[2].partition("\n\n")[0]
+    for cell in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:]:
+        for name in re.findall(r"`(\w+)`", cell):
+            assert name in known, did_you_mean(name, known)
+
+
+def test_the_table_in_the_readme_is_the_one_that_was_measured() -> None:
+    """docs/measured.json holds what ``hashbench results --json`` said of the runs behind the table."""
+    measured = json.loads((ROOT / "docs" / "measured.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    for row in measured["rows"]:
+        assert f"| {row['arm']} | {row['image->text']} | {row['text->image']} |" in readme
+    assert measured["protocol"] in readme and measured["split"] in readme
+
+
+@pytest.mark.slow
+def test_the_python_in_the_readme_runs_and_gives_the_number_shown() -> None:
+    block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    space: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), space)
+    assert len(space["records"]) == 1  # type: ignore[arg-type]
