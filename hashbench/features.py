@@ -43,8 +43,8 @@ FEATURES_VERSION = 1
 READERS = 4
 """Threads that decode and resize pictures."""
 
-BATCH = {"cpu": 16, "cuda": 256}
-"""Items a step by device type: small enough for a core's cache, large enough for a GPU."""
+BATCH = {"image": {"cpu": 16, "cuda": 256}, "text": {"cpu": 256, "cuda": 1024}}
+"""Items a step: few pictures for a core's cache, many for a GPU; many texts, which are sorted by length."""
 
 SAVE_SECONDS = 2.0
 """How often finished rows are made safe."""
@@ -139,7 +139,7 @@ class FeatureCache:
             key=self.key(dataset, view, backbone, precision=precision),
             dataset=dataset.name, view=view, data=dataset.view_digest(view), backbone=backbone.identity,
             precision=precision, total=len(dataset), device=kind,
-            batch_size=batch_size or BATCH.get(kind, BATCH["cpu"]),
+            batch_size=batch_size or BATCH[backbone.modality].get(kind, 16),
         )  # fmt: skip
         array, reused = self._open(wanted.key), True
         if array is None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+GROUP = 32
+"""Texts of like length that go through the encoder together."""
 
 
 class OnTokens(nn.Module):
@@ -13,8 +17,14 @@ class OnTokens(nn.Module):
         self.model, self.pad = model, pad
 
     def forward(self, ids: Tensor) -> Tensor:
+        if self.training or len(ids) <= GROUP:
+            return self._embed(ids)
+        order = (ids != self.pad).sum(1).argsort(stable=True)  # texts of like length together, or all are as long as one
+        return torch.cat([self._embed(ids[rows]) for rows in order.split(GROUP)])[order.argsort()]
+
+    def _embed(self, ids: Tensor) -> Tensor:
         mask = ids != self.pad
-        longest = int(mask.sum(1).max())  # no text of the batch is longer; what is cut off is padding alone
+        longest = int(mask.sum(1).max())  # no text of the group is longer; what is cut off is padding alone
         ids, mask = ids[:, :longest], mask[:, :longest]
         vectors: Tensor = self.model({"input_ids": ids, "attention_mask": mask.long()})["sentence_embedding"]
         return vectors

@@ -114,6 +114,7 @@ def test_a_series_is_one_concept(meta: dict[str, Any]) -> None:
 
 def test_no_drawing_is_near_empty(meta: dict[str, Any], pictures: np.ndarray) -> None:
     drawn = (pictures.min(axis=3) < 231).mean(axis=(1, 2))
+    # the build asks for a share of 0.03; the lossy encoding takes a little of it away
     faint = [item["id"] for item, share in zip(meta["items"], drawn, strict=True) if share < 0.02]
     assert not faint
     flat = [item["id"] for item, spread in zip(meta["items"], pictures.std(axis=(1, 2, 3)), strict=True) if spread < 6]

@@ -162,6 +162,15 @@ def test_the_pair_losses_of_one_pair(settings: dict[str, Any], expected: Any, s:
     assert found == pytest.approx(expected(dot, cos, 3, s), rel=1e-5)
 
 
+def test_theta_is_measured_on_every_16th_column() -> None:
+    others = torch.zeros(33, 2)
+    others[[0, 16, 32], 0] = torch.tensor([10.0, 30.0, -50.0])
+    others[1:16] = 1e3
+    _, (size, saturated) = method()._pairs(torch.tensor([[1.0, 0.0]]), others, torch.zeros(1, 33))
+    assert size.item() == pytest.approx((5 + 15 + 25) / 3)
+    assert saturated.item() == pytest.approx(2 / 3)
+
+
 def test_balanced_nll_weighs_similar_and_dissimilar_pairs_alike() -> None:
     f, h = normal(4, 3), normal(5, 3, seed=1)
     s = torch.zeros(4, 5, dtype=torch.float64)
@@ -274,24 +283,29 @@ def test_training_is_the_published_loop(items: Items, pairs: str, teacher_codes:
 @pytest.mark.parametrize("coupled", [False, True])
 def test_joint_students_follow_the_codes_of_the_moving_image_head(items: Items, coupled: bool) -> None:
     """Φ4 has b = sgn(f); Φ3 pairs with those codes, or when coupled with f itself, which then hears of it too."""
-    seen: list[Any] = []
+    banks: dict[str, list[Tensor]] = {"image": [], "student": []}
 
     class Watched(SODA):
-        def _align(self, train: Items, run: Run, f: Any, h: Any, epoch: int, also: Any = None) -> dict[str, float]:
-            measures = super()._align(train, run, f, h, epoch, also)
-            seen.append((f.bank.clone(), also))
-            return measures
-
-        def _follow(self, train: Items, run: Run, g: Any, codes: Tensor, epoch: int, lead: Any = None) -> Any:
-            bank, also = seen[-1]
-            assert torch.equal(codes, sign(bank))
-            assert (lead is None and also is None) if not coupled else (torch.equal(lead, bank) and also is g)
-            return super()._follow(train, run, g, codes, epoch, lead)
+        def _pass(
+            self, train: Items, run: Run, stream: str, own: Any, others: list[Tensor], codes: Tensor, *rest: Any
+        ) -> Any:
+            yield from super()._pass(train, run, stream, own, others, codes, *rest)
+            if stream in banks:
+                banks[stream].append(own.bank.clone())
+            if stream == "image":
+                assert len(others) == 1 + coupled
+            if stream == "image" and coupled and banks["student"]:
+                assert torch.equal(others[1], banks["student"][-1])
+            if stream == "student":
+                image = banks["image"][-1]
+                assert torch.equal(codes, sign(image))
+                assert len(others) == 1
+                assert torch.equal(others[0], image if coupled else codes)
 
     config = replace(DEFAULT, teacher="joint_coupled" if coupled else "joint", epochs=2, teacher_epochs=1)
     Watched(config).train(items, Run(8))
-    assert len(seen) == 3, "the epochs of both stages"
-    assert not torch.equal(sign(seen[0][0]), sign(seen[2][0]))
+    assert len(banks["student"]) == 3, "the epochs of both stages"
+    assert not torch.equal(sign(banks["image"][0]), sign(banks["image"][2]))
 
 
 @pytest.mark.parametrize("teacher", TEACHERS)
@@ -729,12 +743,26 @@ def test_the_image_head_goes_on_with_a_share_of_the_step(items: Items, stage2_im
     assert sorted(last) == pytest.approx([0.0025, 0.01] if optimiser == "adam" else [1e-5])
 
 
+def batches_seen(net: nn.Module) -> int:
+    """How many batches the running statistics of a raw view have seen: none in evaluation mode."""
+    (norm,) = (module for module in net.modules() if isinstance(module, nn.BatchNorm1d))
+    return int(norm.num_batches_tracked)
+
+
+def test_batches_are_seen_in_training_mode_whichever_way_they_are_paired() -> None:
+    for pairs in CHOICES["pairs"]:
+        hasher = method(teacher="none", pairs=pairs, batch_size=12).train(raw_items(False), Run(8, max_epochs=3))
+        for net in hasher.modules.values():
+            assert batches_seen(net) == 3 * 2
+
+
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("teacher", TEACHERS)
 def test_raw_views_train_their_encoders(teacher: str, pretrained: bool) -> None:
     run = WatchedRun(8, max_epochs=2)
     hasher = method(teacher=teacher, lr=1e-3, encoder_lr=1e-4).train(raw_items(pretrained), run)
     assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
+    assert all(batches_seen(net) > 0 for net in hasher.modules.values())
     labels_only = (1e-3,)  # the label view is made of cached vectors
     assert {step.rates for step in run.steps} - {labels_only} == {(1e-3, 1e-4 if pretrained else 1e-3)}
 
