@@ -1,4 +1,4 @@
-"""pictograms: real drawings with human words and 39 labels, inside the package.
+"""pictograms: real drawings with human words and 45 labels, inside the package.
 
 Drawings by people: OpenClipart (public domain), Noto Emoji, Twemoji; words from their drawers, CLDR and
 emojibase; labels from folders, emoji groups and keywords. Credits stand in ``pictograms_pack/NOTICE``; the
@@ -61,7 +61,7 @@ class Drawings:
 
 
 class Pictograms(Dataset):
-    """Drawings, their words, and 39 labels."""
+    """Drawings, their words, and 45 labels."""
 
     name = "pictograms"
     licence = "public domain, OFL 1.1, CC-BY 4.0; see NOTICE"
@@ -174,17 +174,22 @@ DEFINITIONS: Mapping[str, str] = {
     "person": "A human being.",
     "woman": "An adult female human being.",
     "man": "An adult male human being.",
+    "family": "Parents and their children, and babies.",
+    "work": "What people do for a living, and those who do it: doctors, farmers, pilots.",
+    "fantasy": "Beings and things that exist in stories alone, such as dragons, ghosts and fairies.",
     "face": "The front of the head, with eyes, nose and mouth, and the feeling it shows.",
+    "happy": "Feeling pleased, as a smile or a laugh shows.",
+    "unhappy": "Feeling sad, angry or ill, as a frown or tears show.",
     "body": "The physical form of a person, and its parts such as hands, feet and eyes.",
     "clothing": "Things that people wear to cover the body.",
     "love": "A strong feeling of affection between people.",
     "vehicle": "A machine with an engine, wheels, wings or sails that carries people or goods.",
     "building": "A structure with walls and a roof, such as a house or a church.",
     "map": "A drawing of a part of the earth that shows countries, coasts and roads.",
+    "landscape": "A view of the land: mountains, islands, beaches, forests and sunsets.",
     "weather": "The state of the sky and the air: sun, rain, snow, wind and storm.",
     "space": "Everything beyond the air of the earth: the sun, the moon, planets and stars.",
-    "tool": "A thing held in the hand to do a job, such as a hammer or a saw.",
-    "weapon": "A thing used to fight or kill, such as a gun, a sword or a bomb.",
+    "tool": "A thing held in the hand to do a job, such as a hammer, a saw or a sword.",
     "office": "A place where people work at desks, and the paper, pens and books they use.",
     "technology": "Machines made with the help of science, such as computers, phones and cameras.",
     "music": "Sounds arranged by voices or instruments so that they are pleasant to hear.",
@@ -193,9 +198,10 @@ DEFINITIONS: Mapping[str, str] = {
     "celebration": "A special day or party on which people are happy together.",
     "religion": "Belief in a god or gods, and the prayers, places and signs of it.",
     "medical": "About illness and injury, and how doctors and science treat them.",
-    "home": "The place where people live, and the furniture and goods in it.",
+    "household": "Furniture and things that are used in the house, such as chairs, lamps and plates.",
+    "container": "An object that holds things, such as a box, a bottle or a bag.",
     "time": "What is measured in minutes, hours and days by clocks and calendars.",
     "flag": "A piece of cloth with colours and signs that stands for a country or group.",
-    "road": "A way on which vehicles travel, and the signs beside it.",
+    "sign": "A board or notice with a mark on it that warns, forbids or shows the way.",
     "symbol": "A mark or shape that stands for a meaning.",
 }

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from hashbench.errors import UsageError
 
@@ -51,6 +51,12 @@ class Config:
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
         """Named sets of values, such as the schedule of the released code. ``default`` is always there."""
         return {"default": {}}
+
+    @classmethod
+    def from_key_fields(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration whose :meth:`key_fields` these are: a field left out holds its ``since`` value."""
+        since = {f.name: f.metadata["since"] for f in fields(cls) if "since" in f.metadata}
+        return cls(**{**since, **values})
 
     def key_fields(self) -> dict[str, Any]:
         """What enters the run key: every field, except later ones that still hold their ``since`` value."""

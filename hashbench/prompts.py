@@ -71,11 +71,11 @@ def sentences(prompt: str, class_names: Sequence[str], definitions: Mapping[str,
     return [chosen.template.format(name) for name in names]
 
 
-def joined_sentence(names: Sequence[str], template: str = "An image of a {}") -> str:
+def joined_sentence(names: Sequence[str]) -> str:
     """``An image of a cat, bird and tree``: the names in class order."""
     words = [name.lower().replace("_", " ") for name in names]
     listing = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    return template.format(listing)
+    return PROMPTS["joined"].template.format(listing)
 
 
 def class_vectors(

@@ -10,7 +10,7 @@ import os
 import resource
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -131,15 +131,22 @@ class Bench:
             if not self.is_raw(view):
                 self._array(view, reporter or Silent())
 
-    def items(self, side: str, *, prompted: bool = False) -> Items:
-        """The items of one side (``query``, ``database``, ``train``, ``validation``) through every view."""
+    def items(self, side: str, *, prompted: bool = False, log: Callable[..., None] | None = None) -> Items:
+        """The items of one side (``query``, ``database``, ``train``, ``validation``) through every view.
+
+        Args:
+            side: The side.
+            prompted: Whether label prompts can be read as a view.
+            log: Told how distinct the prompts of the classes are, whenever a prompt is read.
+        """
         rows: Index = getattr(self.dataset.split, side)
         labels = self.dataset.labels[rows]
 
         def label_view(prompt: str) -> View:
-            vectors = prompts.label_vectors(
-                prompt, labels, self.dataset.class_names, self._encode_sentences, self.dataset.definitions
-            )
+            told = (self.dataset.class_names, self._encode_sentences, self.dataset.definitions)
+            if log:
+                log(phase="prompts", prompt=prompt, **prompts.spread(prompts.class_vectors(prompt, *told)))
+            vectors = prompts.label_vectors(prompt, labels, *told)
             return View(torch.from_numpy(vectors), vectors.shape[1], device=self.device)
 
         return Items(
@@ -274,7 +281,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
     """
     started = time.perf_counter()
     method_class = registry.methods.get(spec.method)
-    method = method_class(method_class.config_class(**spec.config))
+    method = method_class(method_class.config_class.from_key_fields(spec.config))
     prompted = method.needs.prompts
     cost: dict[str, float] = {}
     running = Run(
@@ -291,7 +298,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
         with _threads(1 if not any(map(bench.is_raw, bench.backbones)) else os.cpu_count() or 1):
             _check_needs(method, bench)
             with torch.autocast(bench.device.partition(":")[0], torch.bfloat16, enabled=spec.precision == "bf16"):
-                hasher = method.train(bench.items("train", prompted=prompted), running)
+                hasher = method.train(bench.items("train", prompted=prompted, log=running.log), running)
                 cost["fit_seconds"] = time.perf_counter() - started
                 codes = _encode(bench, hasher, cost)
     except DataError:

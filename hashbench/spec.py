@@ -11,6 +11,9 @@ from hashbench.errors import UsageError
 Precision = Literal["fp32", "bf16"]
 Tuning = Literal["frozen", "full"]
 
+MOST_NUMBERS = 10_000
+"""As many numbers as one range may stand for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
@@ -84,5 +87,7 @@ def parse_numbers(flag: str, text: str) -> list[int]:
             raise UsageError(f"{flag} {text!r}: expected whole numbers like 16,32 or a range like 0-4, found {part!r}")
         if dash and int(last) < int(first):
             raise UsageError(f"{flag} {text!r}: the range {part!r} runs backwards")
+        if dash and int(last) - int(first) >= MOST_NUMBERS:
+            raise UsageError(f"{flag} {text!r}: the range {part!r} has more than {MOST_NUMBERS} numbers")
         numbers += range(int(first), int(last if dash else first) + 1)
     return list(dict.fromkeys(numbers))

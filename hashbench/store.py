@@ -93,12 +93,15 @@ class Store:
     ) -> Path:
         """Write everything of a run, the record last; returns its folder.
 
+        A record of the same run is removed first: killed in between, the run counts as not made.
+
         Raises:
-            DataError: the disk is full or the folder cannot be written; an older record is left as it was.
+            DataError: the disk is full or the folder cannot be written.
         """
         folder = self.folder(record.spec)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / "record.json").unlink(missing_ok=True)  # never an old record beside new codes
             if codes:
                 _write_arrays(folder / "codes.safetensors", codes, {"bits": str(record.spec.bits)})
             if queries:

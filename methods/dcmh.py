@@ -72,7 +72,7 @@ class DCMH(Method[DCMHConfig]):
                 loss = self._pass(train, run, name, nets[name], optimisers[name], out[name], out[other], b, epoch)
                 totals[f"loss_{name}"] = loss
             b = sign(out["image"] + out["text"])
-            run.log(epoch=epoch, **totals, **code_statistics(b))
+            run.log(epoch=epoch, **totals, **code_statistics(out["image"]))
         return Hasher(nets)
 
     def _pass(

@@ -219,7 +219,7 @@ class SODA(Method[SODAConfig]):
         for epoch in self._epochs(run, cfg.epochs, "student", f, g):
             logged = self._follow(train, run, g, sign(f.bank), epoch)
             passes = self._pass(train, run, "finetune", f, [g.bank], sign(f.bank), cfg.beta, epoch)
-            logged = self._mean(passes, "phi3_image", "phi4_image") | logged
+            logged = self._averages(passes, "phi3_image", "phi4_image") | logged
             run.log(phase="student", epoch=epoch, **logged, **code_statistics(g.bank), drift=_drift(f, first))
 
     def _renewed(self, train: Items, run: Run, f: Branch, h: Branch, g: Branch, codes: Tensor) -> None:
@@ -249,8 +249,8 @@ class SODA(Method[SODAConfig]):
                 *self._pass(train, run, "label", h, [f.bank], codes, self.config.alpha, epoch),
             ]  # fmt: skip
         else:
-            passes = list(self._batches(train, run, f, h, epoch, also))
-        return self._mean(passes, "phi1", "phi2", train) | {
+            passes = list(self._pass_in_batch(train, run, f, h, epoch, also))
+        return self._averages(passes, "phi1", "phi2", train) | {
             "gradient_norm": gradient_norm(f.net),
             "gradient_norm_other": gradient_norm(h.net),
         }
@@ -261,7 +261,7 @@ class SODA(Method[SODAConfig]):
         """Φ3 + β Φ4 for one epoch: the text head follows codes (n, k), paired with ``lead`` or with the codes."""
         others = [codes if lead is None else lead]
         passes = self._pass(train, run, "student", g, others, codes, self.config.beta, epoch)
-        return self._mean(passes, "phi3", "phi4", train) | {"gradient_norm_student": gradient_norm(g.net)}
+        return self._averages(passes, "phi3", "phi4", train) | {"gradient_norm_student": gradient_norm(g.net)}
 
     def _pass(
         self, train: Items, run: Run, stream: str, own: Branch, others: list[Tensor], codes: Tensor,
@@ -276,13 +276,13 @@ class SODA(Method[SODAConfig]):
             similarity = self._similarity(train, i, i if in_batch else None)  # (b, b) or (b, n)
             penalty = (codes[i] - out).pow(2).mean()
             mean = (own.bank.sum(0) - own.bank[i].sum(0) + out.sum(0)) / n  # Fᵀ1 / N, with this batch's gradient
-            measures = [self._pairs(out, other[i] if in_batch else other, similarity) for other in others]
+            measures = [self._pair_loss(out, other[i] if in_batch else other, similarity) for other in others]
             pair = torch.stack([loss for loss, _ in measures]).sum()
             loss, weighted = self._loss(pair, penalty, [mean], weight, similarity.shape)
             run.descend(loss, own.optimiser)
             yield torch.stack([measures[0][0].detach(), penalty.detach(), weighted.detach(), *measures[0][1]])
 
-    def _batches(
+    def _pass_in_batch(
         self, train: Items, run: Run, f: Branch, h: Branch, epoch: int, also: Branch | None
     ) -> Iterator[Tensor]:
         """One pass over pairs inside the batch; both heads step together."""
@@ -291,18 +291,18 @@ class SODA(Method[SODAConfig]):
             a, b = f.net(f.view.batch(i)), h.net(h.view.batch(i))  # (b, k) each
             f.bank[i], h.bank[i] = a.detach(), b.detach()
             codes, similarity = sign(a + b), self._similarity(train, i, i)
-            pair, statistics = self._pairs(a, b, similarity)
+            pair, statistics = self._pair_loss(a, b, similarity)
             penalty = (codes - a).pow(2).mean() + (codes - b).pow(2).mean()
             means = [a.mean(0), b.mean(0)]
             loss, weighted = self._loss(pair, penalty, means, self.config.alpha, similarity.shape)
             if also is not None:
-                loss = loss + self._pairs(a, also.bank[i], similarity)[0]
+                loss = loss + self._pair_loss(a, also.bank[i], similarity)[0]
             run.descend(loss, f.optimiser, h.optimiser)
             yield torch.stack([pair.detach(), penalty.detach() / 2, weighted.detach() / 2, *statistics])
 
     # ---------------------------------------------------------------- the losses
 
-    def _pairs(self, out: Tensor, others: Tensor, similarity: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _pair_loss(self, out: Tensor, others: Tensor, similarity: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Φ1 or Φ3 as a mean over pairs, with mean |θ| and the share of |θ| > 10."""
         cfg, k = self.config, out.shape[1]
         if cfg.pair_loss == "mse_cos":
@@ -383,7 +383,7 @@ class SODA(Method[SODAConfig]):
 
     # ---------------------------------------------------------------- diagnostics
 
-    def _mean(
+    def _averages(
         self, measures: Iterable[Tensor], pair: str, penalty: str, train: Items | None = None
     ) -> dict[str, float]:
         """Averages an epoch's measures under their names, beside the entropy that a constant θ would reach."""

@@ -204,3 +204,12 @@ def test_the_seed_alone_decides_what_a_method_draws() -> None:
         method.train(toy_items(6), Run(8, seed=seed))
         drew.append(method.drew)
     assert drew[0] == drew[1] != drew[2]
+
+
+def test_stages_of_two_settings_start_alike_and_of_two_seeds_do_not() -> None:
+    def start(seed: int, **settings: float) -> list[float]:
+        tensors = Run(8, seed=seed).stage("teacher", settings, lambda: {"draw": torch.rand(4)})
+        return tensors["draw"].tolist()
+
+    assert start(0, alpha=0.1) == start(0, alpha=0.2)
+    assert start(0, alpha=0.1) != start(1, alpha=0.1)

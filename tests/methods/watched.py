@@ -23,10 +23,8 @@ class Step(NamedTuple):
 
 @dataclass
 class WatchedRun(Run):
-    """Remembers every step of descent, and starts each stage from the seed alone.
-
-    A plain run starts a stage from a digest of its settings, so that two settings never start alike.
-    """
+    """Remembers every step of descent, and starts each stage where ``isolated(seed)`` does, so that a second writing
+    of a method can build the same networks."""
 
     steps: list[Step] = field(default_factory=list)
     _now: tuple[str, int] = ("", 0)
