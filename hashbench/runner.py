@@ -57,6 +57,7 @@ class Reporter(Protocol):
     """Whoever wants to know how far the work is. The command line has one; the default says nothing."""
 
     def features(self, view: str, done: int, total: int) -> None: ...
+    def features_reused(self, view: str) -> None: ...
     def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None: ...
     def finished(self, record: Record, folder: Path, reused: bool) -> None: ...
 
@@ -65,6 +66,7 @@ class Silent:
     """A reporter that reports nothing."""
 
     def features(self, view: str, done: int, total: int) -> None: ...
+    def features_reused(self, view: str) -> None: ...
     def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None: ...
     def finished(self, record: Record, folder: Path, reused: bool) -> None: ...
 
@@ -165,14 +167,17 @@ class Bench:
 
     def _array(self, view: str, reporter: Reporter) -> NDArray[np.float32]:
         if view not in self._arrays:
-            self._arrays[view] = self.features.get(
+            found = self.features.get(
                 self.dataset,
                 view,
                 self.backbones[view],
                 precision=self.setup.precision,
                 device=self.device,
                 progress=lambda done, total: reporter.features(view, done, total),
-            ).array
+            )
+            self._arrays[view] = found.array
+            if found.reused:
+                reporter.features_reused(view)
         return self._arrays[view]
 
     def _encode_sentences(self, sentences: Sequence[str]) -> NDArray[np.float32]:

@@ -19,9 +19,7 @@ class OnTokens(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         if self.training or len(ids) <= GROUP:
             return self._embed(ids)
-        order = (
-            (ids != self.pad).sum(1).argsort(stable=True)
-        )  # like lengths together: less padding
+        order = (ids != self.pad).sum(1).argsort(stable=True)  # like lengths together: less padding
         return torch.cat([self._embed(ids[rows]) for rows in order.split(GROUP)])[order.argsort()]
 
     def _embed(self, ids: Tensor) -> Tensor:

@@ -54,6 +54,10 @@ class Progress:
         """``done`` of ``total`` items of a view went through its backbone."""
         self._show("features", f"{view} features", done, total)
 
+    def features_reused(self, view: str) -> None:
+        """The features of a view were in the cache."""
+        self._line(f"{view} features: reused")
+
     def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None:
         """A run began an epoch."""
         name = f"{spec.method} {spec.bits} bits seed {spec.seed}"

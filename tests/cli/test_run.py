@@ -31,11 +31,11 @@ def test_what_is_done_is_reused_and_says_so(hashbench: Hashbench, tmp_path: Path
     first = hashbench("run", "--method", "soda", *QUICK)
     before = [file.stat().st_mtime_ns for file in records(tmp_path)]
     second = hashbench("run", "--method", "soda", *QUICK)
-    assert "reused" in second.err and "reused" not in first.err
+    assert "(reused)" in second.err and "(reused)" not in first.err
     assert second.out == first.out
     assert [file.stat().st_mtime_ns for file in records(tmp_path)] == before
     forced = hashbench("run", "--method", "soda", *QUICK, "--force")
-    assert "reused" not in forced.err and forced.out == first.out
+    assert "image features: reused" in forced.err and "(reused)" not in forced.err and forced.out == first.out
 
 
 def test_the_same_command_gives_the_same_codes_with_one_worker_or_two(hashbench: Hashbench, tmp_path: Path) -> None:
@@ -141,9 +141,9 @@ def test_one_failing_run_never_stops_the_others(hashbench: Hashbench) -> None:
 def test_failed_runs_are_tried_again_and_skipped_ones_are_not(hashbench: Hashbench) -> None:
     badly = ("run", "--method", "exploding", *SMALL, "--bits", "8")
     hashbench(*badly, "--set", "how=crash")
-    assert "reused" not in hashbench(*badly, "--set", "how=crash").err
+    assert "(reused)" not in hashbench(*badly, "--set", "how=crash").err
     hashbench(*badly, "--set", "how=refuse")
-    assert "reused" in hashbench(*badly, "--set", "how=refuse").err
+    assert "(reused)" in hashbench(*badly, "--set", "how=refuse").err
 
 
 @pytest.mark.parametrize("method", ["soda", "dcmh"])
