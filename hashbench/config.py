@@ -91,6 +91,26 @@ def override(config: C, assignments: Iterable[str]) -> C:
     return replace(config, **changes)
 
 
+def validated(config: C) -> C:
+    """The configuration with every value checked and read by its declared type (1 becomes 1.0 where it is a float).
+
+    Raises:
+        UsageError: a value of the wrong type, outside the allowed choices or outside the allowed range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        try:
+            changes[f.name] = TypeAdapter(hints[f.name]).validate_python(value)
+        except ValidationError:
+            raise UsageError(f"{f.name}={value!r}: expected {_type_name(hints[f.name])}") from None
+        _check_range(f"{f.name}={value!r}", changes[f.name], f.metadata)
+    return replace(config, **changes)
+
+
 def with_preset(config_class: type[C], preset: str) -> C:
     """The configuration called ``preset``; raises UsageError with the known names otherwise."""
     presets = config_class.presets()

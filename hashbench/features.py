@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ from hashbench.errors import DataError, UsageError
 from hashbench.files import write_text
 from hashbench.method import isolated
 from hashbench.paths import cache_dir
+from hashbench.spec import Precision
 
-Precision = Literal["fp32", "bf16"]
 Progress = Callable[[int, int], None]
 """Called as (rows done, rows in all)."""
 

@@ -12,6 +12,7 @@ Shapes, here and in every method file:
 from __future__ import annotations
 
 import abc
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -58,7 +59,6 @@ class Paper:
     venue: str
     year: int
     url: str
-    bibtex: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,18 @@ class Run:
             optimiser.step()
 
     def log(self, **values: Any) -> None:
-        """Keep one row of diagnostics; it ends in the record's ``log.jsonl``."""
+        """Keep one row of diagnostics: numbers and words; it ends in the record's ``log.jsonl``.
+
+        A number that is not finite is kept as None, since JSON has none.
+
+        Raises:
+            TypeError: a value is neither a number nor a word.
+        """
+        for name, value in values.items():
+            if not isinstance(value, bool | int | float | str | None):
+                raise TypeError(f"run.log({name}=...): expected a number or a word, found {type(value).__name__}")
+            if isinstance(value, float) and not math.isfinite(value):
+                values[name] = None
         self.events.append(values)
 
     def stage(self, name: str, settings: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -54,6 +54,14 @@ def parameter_groups(net: nn.Module, view: View, lr: float, encoder_lr: float) -
         yield {"params": encoder, "lr": encoder_lr if view.pretrained else lr}
 
 
+def set_falling_step(optimiser: torch.optim.Optimizer, epoch: int, epochs: int, last: float) -> None:
+    """Linear schedule: the first step in epoch 0, ``last`` in the last epoch; a first step below ``last`` stays."""
+    left = 1 - epoch / max(epochs - 1, 1)
+    for group in optimiser.param_groups:
+        first = group.setdefault("first", group["lr"])
+        group["lr"] = min(last, first) + (first - min(last, first)) * left
+
+
 def code_statistics(outputs: Tensor) -> dict[str, float]:
     """How well bits are used, from real codes (n, k) in training.
 

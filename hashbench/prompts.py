@@ -37,7 +37,7 @@ PAPER_TEMPLATE = "An image of {}"
 
 PROMPTS: Mapping[str, Prompt] = {
     "set_mean": Prompt("template", PAPER_TEMPLATE, "the paper's template, one sentence a label, averaged"),
-    "joined": Prompt("joined", "An image of a {}", "one sentence an item: An image of a cat, bird and tree"),
+    "joined": Prompt("joined", PAPER_TEMPLATE, "one sentence an item: An image of cat, bird and tree"),
     "bare": Prompt("template", "{}", "the class name alone"),
     "photo": Prompt("template", "a photo of a {}.", "CLIP's usual template"),
     "flickr": Prompt("template", "This is a Flickr photo showing {}.", "names the source"),
@@ -72,7 +72,7 @@ def sentences(prompt: str, class_names: Sequence[str], definitions: Mapping[str,
 
 
 def joined_sentence(names: Sequence[str]) -> str:
-    """``An image of a cat, bird and tree``: the names in class order."""
+    """``An image of cat, bird and tree``: the names in class order."""
     words = [name.lower().replace("_", " ") for name in names]
     listing = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
     return PROMPTS["joined"].template.format(listing)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import time
 import traceback
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from hashbench import backbone as backbones
 from hashbench import prompts, registry, retrieval, store
 from hashbench.backbone import Backbone
-from hashbench.config import Config, digest
+from hashbench.config import Config, digest, validated
 from hashbench.dataset import SIDES, Dataset, Index
 from hashbench.errors import CELLS_FAILED, DataError, Diverged, Incompatible, UsageError
 from hashbench.features import FeatureCache, MappedRows, RawRows, vectors
@@ -115,7 +116,7 @@ class Bench:
 
     @cached_property
     def _prompts_digest(self) -> str:
-        tables = {name: vars(prompt) for name, prompt in prompts.PROMPTS.items()}
+        tables = {name: (prompt.kind, prompt.template) for name, prompt in prompts.PROMPTS.items()}
         return digest([self.dataset.class_names, dict(self.dataset.definitions), tables])[:16]
 
     def is_raw(self, view: str) -> bool:
@@ -235,13 +236,17 @@ def plan(bench: Bench, method: str, config: Config | None, bits: Sequence[int], 
     if missing:
         raise UsageError(f"{method} needs the view {missing[0]!r}, and {bench.setup.dataset} has no backbone for it")
     settings = config or found.config_class()
-    return [bench.spec(found, method, settings, k, seed) for k in bits for seed in seeds]
+    if not isinstance(settings, found.config_class):
+        raise UsageError(f"{method}: expected a {found.config_class.__name__}, found a {type(settings).__name__}")
+    settings = validated(settings)
+    return [bench.spec(found, method, settings, k, seed) for k in dict.fromkeys(bits) for seed in dict.fromkeys(seeds)]
 
 
 def carry_out(
     bench: Bench, specs: Sequence[Spec], records: Store, execution: Execution, reporter: Reporter
 ) -> list[Record]:
     """Run what is not done, in worker processes where asked; records come back in the order of the specs."""
+    records.check_writable()
     found: dict[str, Record] = {}
     for spec in specs:
         record = None if execution.force else records.find(spec)
@@ -263,15 +268,18 @@ def carry_out(
 
 def _in_processes(bench: Bench, specs: Sequence[Spec], records: Store, workers: int) -> Iterator[Record]:
     """Runs in fresh processes; results do not depend on how many there are."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(specs)), mp_context=context) as pool:
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(min(workers, len(specs)), mp_context=multiprocessing.get_context("spawn"))
+    try:
         jobs = [pool.submit(_work, bench.setup, bench.cache, bench.device, spec, records.root) for spec in specs]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for job in as_completed(jobs):
+            yield job.result()
+    except BaseException:  # interrupted, or data that no run can do without: nobody waits for the others
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    pool.shutdown()
 
 
 def _work(setup: Setup, cache: Path, device: str, spec: Spec, results: Path) -> Record:
@@ -305,7 +313,8 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
             with torch.autocast(bench.device.partition(":")[0], torch.bfloat16, enabled=spec.precision == "bf16"):
                 hasher = method.train(bench.items("train", prompted=prompted, log=running.log), running)
                 cost["fit_seconds"] = time.perf_counter() - started
-                codes = _encode(bench, hasher, cost)
+                codes = _encode(bench, method, hasher, spec.bits, cost)
+        evaluations = evaluate_codes(bench.dataset, codes)
     except DataError:
         raise
     except Incompatible as error:
@@ -315,7 +324,6 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
     except Exception as error:  # one failing run never stops the others; its traceback is in the log
         running.log(traceback=traceback.format_exc())
         return _keep_failure(records, replace(blank, status="failed", reason=_one_line(error)), running)
-    evaluations = evaluate_codes(bench.dataset, codes)
     cost["seconds"] = time.perf_counter() - started
     cost["peak_bytes"] = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     record = with_evaluations(
@@ -331,7 +339,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
     records.save(
         record,
         {name: retrieval.to_bytes(packed) for name, packed in codes.items()},
-        {task: evaluation.average_precision for (side, task), evaluation in evaluations.items() if side == "query"},
+        _query_precisions(evaluations),
         running.events,
     )
     return record
@@ -346,13 +354,20 @@ def _check_needs(method: Method[Any], bench: Bench) -> None:
         )
 
 
-def _encode(bench: Bench, hasher: Hasher, cost: dict[str, float]) -> dict[str, PackedCodes]:
+def _encode(
+    bench: Bench, method: Method[Any], hasher: Hasher, bits: int, cost: dict[str, float]
+) -> dict[str, PackedCodes]:
     """``side/view`` to codes, for every view that has a hash function."""
+    missing = [view for view in method.needs.views if view not in hasher.modules]
+    if missing:
+        raise TypeError(f"fit returned no hash function for the {missing[0]} view")
     started, codes = time.perf_counter(), {}
     for side in ENCODED_SIDES:
         items = bench.items(side)
         for view in hasher.modules:
-            codes[f"{side}/{view}"] = retrieval.pack(hasher.encode(view, items.views[view]))
+            codes[f"{side}/{view}"] = packed = retrieval.pack(hasher.encode(view, items.views[view]))
+            if packed.bits != bits:
+                raise TypeError(f"the {view} codes have {packed.bits} bits, asked for were {bits}")
     cost["encode_seconds"] = time.perf_counter() - started
     cost["items_per_second"] = sum(map(len, codes.values())) / max(cost["encode_seconds"], 1e-9)
     return codes
@@ -421,9 +436,16 @@ def evaluate_again(records: Store, record: Record) -> Record:
             f"{dataset.revision}; its codes belong to other items, so run it again"
         )
     codes = {name: retrieval.from_bytes(raw, record.spec.bits) for name, raw in records.codes(record).items()}
-    again = with_evaluations(record, dataset, evaluate_codes(dataset, codes))
-    records.rewrite(again)
+    if {name: retrieval.digest(packed) for name, packed in codes.items()} != record.code_digests:
+        raise DataError(f"{records.folder(record.spec)}: the codes are not those that were stored; run it again")
+    evaluations = evaluate_codes(dataset, codes)
+    again = with_evaluations(record, dataset, evaluations)
+    records.rewrite(again, _query_precisions(evaluations))
     return again
+
+
+def _query_precisions(evaluations: Mapping[tuple[str, str], Evaluation]) -> dict[str, NDArray[np.float32]]:
+    return {task: found.average_precision for (side, task), found in evaluations.items() if side == "query"}
 
 
 def resolve_device(name: str) -> str:
@@ -434,10 +456,9 @@ def resolve_device(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name!r}: expected auto, cpu, cuda or cuda:0") from None
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UsageError(f"--device {name!r}: expected auto, cpu, cuda or cuda:0")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu"
@@ -457,14 +478,8 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _keep_failure(records: Store, record: Record, running: Run) -> Record:
-    events = [event for event in running.events if _is_json(event)]
-    records.save(record, {}, {}, events)
+    records.save(record, {}, {}, running.events)
     return record
-
-
-def _is_json(event: Mapping[str, Any]) -> bool:
-    """Whether every number of a log row is finite; the last rows of a diverged run may not be."""
-    return all(not isinstance(value, float) or np.isfinite(value) for value in event.values())
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -33,6 +35,8 @@ class StageFiles(MutableMapping[str, Stage]):
                 events = json.loads(stored.metadata()["events"])
         except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError):
             raise KeyError(key) from None
+        with suppress(OSError):  # a folder that may only be read still serves
+            os.utime(file)
         return Stage(tensors, events)
 
     def __setitem__(self, key: str, stage: Stage) -> None:
@@ -57,7 +61,7 @@ class StageFiles(MutableMapping[str, Stage]):
         return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
 
     def clean(self, older_than_days: float | None = None) -> int:
-        """Remove stages made longer ago than that (None: all) and return the bytes freed."""
+        """Remove stages last used longer ago than that (None: all) and return the bytes freed."""
         freed = 0
         for file in list(self.folder.glob("*.safetensors")):
             about = file.stat()

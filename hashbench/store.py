@@ -12,11 +12,12 @@ Merging two machines' results is copying folders.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,6 +80,16 @@ class Store:
     def folder(self, spec: Spec) -> Path:
         return self.root / spec.dataset / spec.method / spec.key[:16]
 
+    def check_writable(self) -> None:
+        """Raises DataError when nothing can be written here: better before the work than after it."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            writable = os.access(self.root, os.W_OK)
+        except OSError:
+            writable = False
+        if not writable:
+            raise DataError(f"--results {self.root}: cannot be written; name a folder of yours")
+
     def find(self, spec: Spec) -> Record | None:
         """The record of this very spec, whatever its status, or None."""
         file = self.folder(spec) / "record.json"
@@ -104,17 +115,17 @@ class Store:
             (folder / "record.json").unlink(missing_ok=True)  # never an old record beside new codes
             if codes:
                 _write_arrays(folder / "codes.safetensors", codes, {"bits": str(record.spec.bits)})
-            if queries:
-                _write_arrays(folder / "queries.safetensors", queries, {})
-            lines = "".join(json.dumps(event) + "\n" for event in events)
+            lines = "".join(json.dumps(event, allow_nan=False) + "\n" for event in events)
             write_text(folder / "log.jsonl", lines)
-            self.rewrite(record)
+            self.rewrite(record, queries)
         except OSError as error:
             raise DataError(f"{folder}: the record could not be written: {error}") from error
         return folder
 
-    def rewrite(self, record: Record) -> None:
-        """Replace record.json alone, after an evaluation of stored codes."""
+    def rewrite(self, record: Record, queries: Mapping[str, NDArray[np.float32]]) -> None:
+        """Replace what an evaluation of stored codes says."""
+        if queries:
+            _write_arrays(self.folder(record.spec) / "queries.safetensors", queries, {})
         write_text(
             self.folder(record.spec) / "record.json",
             json.dumps(record.to_json(), indent=1, sort_keys=True, allow_nan=False) + "\n",
@@ -128,10 +139,15 @@ class Store:
         """Task to the average precision of every query."""
         return _read_arrays(self.folder(record.spec) / "queries.safetensors")
 
-    def __iter__(self) -> Iterator[Record]:
-        """Every record, ordered by path."""
+    def read_all(self) -> tuple[list[Record], list[DataError]]:
+        """Every record that can be read, ordered by path, and what is wrong with the others."""
+        records, damaged = [], []
         for file in sorted(self.root.glob("*/*/*/record.json")):
-            yield read_record(file)
+            try:
+                records.append(read_record(file))
+            except DataError as error:
+                damaged.append(error)
+        return records, damaged
 
     def by_prefix(self, prefix: str) -> Record:
         """The one record whose key starts with ``prefix``.
@@ -139,7 +155,7 @@ class Store:
         Raises:
             UsageError: none or several do.
         """
-        found = [record for record in self if record.key.startswith(prefix)]
+        found = [record for record in self.read_all()[0] if record.key.startswith(prefix)]
         if len(found) != 1:
             raise UsageError(
                 f"run {prefix!r}: expected the beginning of one key in {self.root}, found {len(found)}; "
@@ -168,6 +184,34 @@ def read_record(file: Path) -> Record:
     if record.key != key:
         raise DataError(f"{file}: says key {key[:16]}, its spec gives {record.key[:16]}: it was edited by hand")
     return record
+
+
+def facts(record: Record) -> dict[str, Any]:
+    """What a record can be chosen and told apart by: the spec, flat, with every setting of the method."""
+    spec = record.spec
+    views = {view: identity.partition(" ") for view, identity in spec.views.items()}
+    return {
+        **spec.config,
+        **{view: name for view, (name, _, _) in views.items()},
+        **{f"{view}_encoder": how for view, (_, _, how) in views.items()},
+        **{name: value for name, value in spec.key_fields().items() if name not in ("config", "views")},
+        "evaluation_version": record.evaluation_version,
+        "status": record.status,
+        "key": record.key[:16],
+    }
+
+
+def telling(records: Sequence[Record]) -> list[str]:
+    """Names of the facts in which runs of one method differ, seeds, code lengths and outcomes apart.
+
+    Runs that agree in them, in method and code length are repetitions under several seeds; no others are.
+    """
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_method.setdefault(record.spec.method, []).append(facts(record))
+    apart = ("method", "bits", "seed", "status", "key")
+    names = {name: None for of in by_method.values() for known in of for name in known if name not in apart}
+    return [name for name in names if any(len({str(k.get(name)) for k in of}) > 1 for of in by_method.values())]
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from hashbench.config import Config, hp
 from hashbench.losses import pair_likelihood, sign
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run, View
-from hashbench.nn import code_statistics, gradient_norm, parameter_groups, standardised_encoder
+from hashbench.nn import code_statistics, gradient_norm, parameter_groups, set_falling_step, standardised_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +271,7 @@ class SODA(Method[SODAConfig]):
         own.net.train()
         n, in_batch = len(train), self.config.pairs == "batch"
         for i in run.batches(n, self.config.batch_size, stream, epoch):
-            out = own.net(own.view.batch(i))  # (b, k)
+            out = own.net(own.view.batch(i)).float()  # (b, k)
             own.bank[i] = out.detach()
             similarity = self._similarity(train, i, i if in_batch else None)  # (b, b) or (b, n)
             penalty = (codes[i] - out).pow(2).mean()
@@ -288,7 +288,7 @@ class SODA(Method[SODAConfig]):
         """One pass over pairs inside the batch; both heads step together."""
         f.net.train(), h.net.train()
         for i in run.batches(len(train), self.config.batch_size, "pairs", epoch):
-            a, b = f.net(f.view.batch(i)), h.net(h.view.batch(i))  # (b, k) each
+            a, b = f.net(f.view.batch(i)).float(), h.net(h.view.batch(i)).float()  # (b, k) each
             f.bank[i], h.bank[i] = a.detach(), b.detach()
             codes, similarity = sign(a + b), self._similarity(train, i, i)
             pair, statistics = self._pair_loss(a, b, similarity)
@@ -374,11 +374,8 @@ class SODA(Method[SODAConfig]):
         """The epochs of a stage. SGD's step falls linearly to 1e-5 over them, Adam's stays."""
         for epoch in run.epochs(count, phase):
             if self.config.optimiser == "sgd":
-                left = 1 - epoch / max(count - 1, 1)
-                for group in (group for branch in branches for group in branch.optimiser.param_groups):
-                    first = group.setdefault("first", group["lr"])
-                    last = min(1e-5, first)
-                    group["lr"] = last + (first - last) * left
+                for branch in branches:
+                    set_falling_step(branch.optimiser, epoch, count, last=1e-5)
             yield epoch
 
     # ---------------------------------------------------------------- diagnostics
@@ -467,7 +464,7 @@ def _outputs(branch: Branch, batch_size: int = 512) -> Tensor:
     """(n, k) outputs for every row of the view, in evaluation mode."""
     branch.net.eval()
     rows = torch.arange(len(branch.view)).split(batch_size)
-    return torch.cat([branch.net(branch.view.batch(i)) for i in rows])
+    return torch.cat([branch.net(branch.view.batch(i)).float() for i in rows])
 
 
 def _drift(branch: Branch, first: Tensor) -> float:

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hashbench.plot import Plot
+from hashbench.store import facts, telling
 
 from .style import looks, styled
 
@@ -94,14 +95,7 @@ class PrecisionRecall(Plot):
 
 
 def _label(record: Record, records: Sequence[Record]) -> str:
-    """The method, with whatever tells its runs here apart: backbones, tuning, settings."""
-    spec = record.spec
-    parts = [spec.method]
-    if len({str(r.spec.views) for r in records}) > 1:
-        parts.append("+".join(dict.fromkeys(view.partition(" ")[0] for view in spec.views.values())))
-    if len({r.spec.tuning for r in records}) > 1:
-        parts.append(spec.tuning)
-    for name, value in spec.config.items():
-        if len({str(r.spec.config.get(name)) for r in records if r.spec.method == spec.method}) > 1:
-            parts.append(f"{name}={value}")
-    return " ".join(parts)
+    """The method, with whatever tells its runs here apart."""
+    known = facts(record)
+    apart = [name for name in telling(records) if name in known]
+    return " ".join([record.spec.method, *(f"{name}={known[name]}" for name in apart)])

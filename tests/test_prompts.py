@@ -32,7 +32,7 @@ def unit(x: Vectors) -> Vectors:
     ("prompt", "expected"),
     [
         ("set_mean", ["An image of cat", "An image of plant life", "An image of tree"]),
-        ("joined", ["An image of a cat", "An image of a plant life", "An image of a tree"]),
+        ("joined", ["An image of cat", "An image of plant life", "An image of tree"]),
         ("bare", ["cat", "plant life", "tree"]),
         ("photo", ["a photo of a cat.", "a photo of a plant life.", "a photo of a tree."]),
         (
@@ -59,10 +59,10 @@ def test_every_prompt_is_among_the_golden_ones_or_has_no_words() -> None:
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["cat"], "An image of a cat"),
-        (["cat", "bird"], "An image of a cat and bird"),
-        (["cat", "Bird", "plant_life"], "An image of a cat, bird and plant life"),
-        (["a", "b", "c", "d"], "An image of a a, b, c and d"),
+        (["cat"], "An image of cat"),
+        (["cat", "bird"], "An image of cat and bird"),
+        (["cat", "Bird", "plant_life"], "An image of cat, bird and plant life"),
+        (["a", "b", "c", "d"], "An image of a, b, c and d"),
     ],
 )
 def test_joined_grammar(names: list[str], expected: str) -> None:
@@ -80,11 +80,11 @@ def test_set_mean_is_the_normalised_mean_of_unit_class_embeddings() -> None:
 def test_joined_encodes_the_sentence_of_each_item_in_class_order() -> None:
     found = label_vectors("joined", LABELS, CLASSES, encode)
     said = {
-        0: "An image of a cat",
-        1: "An image of a cat and tree",
-        3: "An image of a cat, plant life and tree",
-        4: "An image of a plant life",
-        5: "An image of a cat and tree",
+        0: "An image of cat",
+        1: "An image of cat and tree",
+        3: "An image of cat, plant life and tree",
+        4: "An image of plant life",
+        5: "An image of cat and tree",
     }
     for row, sentence in said.items():
         assert np.allclose(found[row], unit(encode([sentence]))[0], atol=1e-6)

@@ -11,7 +11,7 @@ import typer
 from hashbench import __version__
 from hashbench.cli import browse, keep, plot, run
 from hashbench.cli.output import complain
-from hashbench.errors import HashbenchError
+from hashbench.errors import DataError, HashbenchError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,9 +46,12 @@ def main() -> None:
     except HashbenchError as error:
         complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        complain("interrupted; what is finished is kept, and the same command goes on from there")
-        sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has enough
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+        sys.exit(DataError.exit_code)
     except Exception as error:  # a defect of ours, or of a plug-in: one line here, all of it in the log
         log = _keep_traceback()
         first = str(error).strip().splitlines()

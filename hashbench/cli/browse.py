@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from hashbench import registry
-from hashbench.cli.output import facts, matching, print_json, print_results, print_table
+from hashbench.cli.output import matching, print_json, print_results, print_table
 from hashbench.errors import HashbenchError, UsageError
 
 KINDS: dict[str, registry.Registry[Any]] = {
@@ -47,9 +47,9 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a method's settings, a data set's protocols, a backbone's identity, or one run."""
-    shower = {"method": _show_method, "data set": _show_dataset, "backbone": _show_backbone}
+    shower = {"method": _show_method, "data set": _show_dataset, "backbone": _show_backbone, "plot": _show_plot}
     for kind, found in KINDS.items():
-        if name in found.entries() and kind in shower:
+        if name in found.entries():
             shower[kind](name, json)
             return
     if name.isalnum() and len(name) >= 4 and all(c in "0123456789abcdef" for c in name):
@@ -68,7 +68,7 @@ def results(
     """Print the table of stored runs, one for each protocol."""
     from hashbench.config import did_you_mean
     from hashbench.paths import results_dir
-    from hashbench.store import Store
+    from hashbench.store import Store, facts
 
     store = Store(results or results_dir())
     found = matching(store, where or [])
@@ -89,7 +89,7 @@ def results(
             [
                 [
                     *(facts(record)[column] for column in columns),
-                    *(f"{record.metrics[task][metric]:.4f}" if task in record.metrics else "" for task in tasks),
+                    *(f"{m[metric]:.4f}" if metric in (m := record.metrics.get(task, {})) else "" for task in tasks),
                 ]
                 for record in found
             ],
@@ -155,8 +155,8 @@ def _show_method(name: str, json: bool) -> None:
                + ("; reads label prompts" if needs.prompts else "") + f"; version {method.version}")  # fmt: skip
     print_table(
         "settings (--set name=value)",
-        ["name", "default", "values", "what it is"],
-        [[s.name, s.default, s.type, s.help] for s in settings],
+        ["name", "default", "values", "worth trying", "what it is"],
+        [[s.name, s.default, s.type, ", ".join(map(str, s.sweep)), s.help] for s in settings],
     )
     for preset, values in presets.items():
         if values:
@@ -189,6 +189,15 @@ def _show_dataset(name: str, json: bool) -> None:
              ("split digest", row["split"]), ("chance", f"{row['chance']:.4f}")],
         )  # fmt: skip
     typer.echo("classes: " + ", ".join(f"{label} {n}" for label, n in sizes.items()))
+
+
+def _show_plot(name: str, json: bool) -> None:
+    figure = registry.plots.get(name)
+    fact = {"name": name, "description": figure.description, "kinds": list(figure.kinds)}
+    if json:
+        print_json(fact)
+        return
+    typer.echo(f"{name}: {figure.description}; --kind {', '.join(figure.kinds)}")
 
 
 MODALITIES: tuple[Literal["image", "text"], ...] = ("image", "text")

@@ -63,54 +63,51 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{mean} ± {decimals(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
-def matching(records: Iterable[Record], where: Sequence[str]) -> list[Record]:
-    """Records for which every ``name=value[,value]`` holds; names are those of :func:`facts`.
+def matching(store: Store, where: Sequence[str]) -> list[Record]:
+    """Records for which every ``name=value[,value]`` holds; names are those of :func:`hashbench.store.facts`.
+
+    A record that cannot be read is complained about and left out.
 
     Raises:
         UsageError: no ``=``, or a name that no record has.
+        DataError: there are records, and none can be read.
     """
-    conditions: list[tuple[str, list[str]]] = []
+    from hashbench.config import did_you_mean
+    from hashbench.store import facts
+
+    records, damaged = store.read_all()
+    if damaged and not records:
+        raise damaged[0]
+    for error in damaged:
+        complain(str(error))
+    known = [facts(record) for record in records]
+    names = list(dict.fromkeys(name for of in known for name in of))
+    chosen = [True] * len(records)
     for text in where:
-        name, equals, values = text.partition("=")
+        name, equals, values = (part.strip() for part in text.partition("="))
         if not equals:
             raise UsageError(f"--where {text!r}: expected name=value, for example --where bits=64")
-        conditions.append((name.strip(), [v.strip() for v in values.split(",")]))
-    found = []
-    for record in records:
-        known = facts(record)
-        for name, _ in conditions:
-            if name not in known:
-                from hashbench.config import did_you_mean
-
-                raise UsageError(f"--where {name!r}: no such property of a run. {did_you_mean(name, known)}")
-        if all(str(known[name]) in values for name, values in conditions):
-            found.append(record)
-    return found
+        if records and name not in names:
+            raise UsageError(f"--where {name!r}: no such property of a run. {did_you_mean(name, names)}")
+        wanted = {_plain(value) for value in values.split(",")}
+        chosen = [
+            so_far and name in of and _plain(of[name]) in wanted for so_far, of in zip(chosen, known, strict=True)
+        ]
+    return [record for record, take in zip(records, chosen, strict=True) if take]
 
 
-def facts(record: Record) -> dict[str, Any]:
-    """What a record can be chosen by: the spec's scalars and every setting of the method."""
-    spec = record.spec
-    return {
-        **spec.config,
-        "method": spec.method,
-        "dataset": spec.dataset,
-        "protocol": spec.protocol,
-        "image": spec.views.get("image", "").partition(" ")[0],
-        "text": spec.views.get("text", "").partition(" ")[0],
-        "tuning": spec.tuning,
-        "precision": spec.precision,
-        "bits": spec.bits,
-        "seed": spec.seed,
-        "status": record.status,
-        "key": record.key[:16],
-    }
+def _plain(value: object) -> str:
+    """Numbers as numbers (0.10 is 0.1), everything else as its words."""
+    try:
+        return repr(float(str(value)))
+    except ValueError:
+        return str(value).strip()
 
 
 def print_results(records: Sequence[Record], store: Store, metric: str = "map@all") -> None:
-    """One row for each method, setting and code length; seeds are summed up; one table a protocol."""
-    for protocol in dict.fromkeys(record.spec.protocol for record in records):
-        _print_protocol([record for record in records if record.spec.protocol == protocol], metric)
+    """One row for each method, setting and code length; seeds are summed up; one table a protocol and split."""
+    for rules in dict.fromkeys(map(_measured_by, records)):
+        _print_protocol([record for record in records if _measured_by(record) == rules], metric)
     for record in records:
         if record.status != "done":
             where = store.folder(record.spec)
@@ -118,23 +115,31 @@ def print_results(records: Sequence[Record], store: Store, metric: str = "map@al
                      f"{record.reason} ({where})")  # fmt: skip
 
 
+def _measured_by(record: Record) -> tuple[str, ...]:
+    """What two numbers must share to stand in one table."""
+    spec = record.spec
+    return spec.dataset, spec.dataset_revision, spec.protocol, spec.split
+
+
 def _print_protocol(records: Sequence[Record], metric: str) -> None:
-    done = [record for record in records if record.status == "done"]
+    from hashbench.store import facts, telling
+
+    done = [r for r in records if r.status == "done" and all(metric in values for values in r.metrics.values())]
     if not done:
         return
     tasks = list(dict.fromkeys(task for record in done for task in record.metrics))
-    settings = _changed_settings(done)
+    settings = [name for name in telling(done) if name not in ("image", "text")]
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in done:
         known = facts(record)
         encoders = " + ".join(dict.fromkeys([known["image"], known["text"]]))
         changed = " ".join(f"{name}={known[name]}" for name in settings if name in known)
         groups.setdefault((record.spec.method, encoders, changed, record.spec.bits), []).append(record)
-    columns = ["method", "backbone", "settings", "bits", *tasks, "seeds"]
     rows = [
         [*group, *(mean_and_deviation([r.metrics[task][metric] for r in of]) for task in tasks), len(of)]
-        for group, of in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1], g[0][2], g[0][3]))
+        for group, of in sorted(groups.items())
     ]
+    columns = ["method", "backbone", "settings", "bits", *tasks, "seeds"]
     if not settings:
         del columns[2]
         for row in rows:
@@ -142,22 +147,6 @@ def _print_protocol(records: Sequence[Record], metric: str) -> None:
     print_table(f"{metric} on {done[0].spec.dataset}", columns, rows)
     for line in protocol_lines(done, metric):
         typer.echo(line)
-
-
-def _changed_settings(records: Sequence[Record]) -> list[str]:
-    """Settings in which runs of one method differ, and conditions in which any runs differ."""
-    changed: dict[str, None] = {}
-    by_method: dict[str, list[Record]] = {}
-    for record in records:
-        by_method.setdefault(record.spec.method, []).append(record)
-    for of in by_method.values():
-        for name in of[0].spec.config:
-            if len({str(record.spec.config.get(name)) for record in of}) > 1:
-                changed[name] = None
-    for name in ("tuning", "precision"):
-        if len({facts(record)[name] for record in records}) > 1:
-            changed[name] = None
-    return list(changed)
 
 
 def protocol_lines(records: Sequence[Record], metric: str) -> list[str]:

@@ -39,9 +39,9 @@ def plot(
     done = [record for record in matching(store, where or []) if record.status == "done"]
     if not done:
         raise UsageError(f"no finished run to draw in {store.root}; hashbench run makes one")
-    protocols = {(record.spec.protocol, record.spec.split) for record in done}
+    protocols = {(record.spec.protocol, record.spec.split, record.spec.dataset_revision) for record in done}
     if len(protocols) > 1:
-        names = ", ".join(sorted(f"{protocol} (split {split})" for protocol, split in protocols))
+        names = ", ".join(sorted(f"{protocol} (split {split})" for protocol, split, _ in protocols))
         raise UsageError(f"these runs follow different protocols: {names}; choose one with --where protocol=...")
     table = figure.table(done, kind)
     drawing = figure.draw(table, kind)

@@ -56,7 +56,7 @@ class Progress:
 
     def features_reused(self, view: str) -> None:
         """The features of a view were in the cache."""
-        self._line(f"{view} features: reused")
+        self.line(f"{view} features: reused")
 
     def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None:
         """A run began an epoch."""
@@ -70,12 +70,12 @@ class Progress:
         scores = ", ".join(f"{task} {decimals(metrics['map@all'])}" for task, metrics in record.metrics.items())
         how = "reused" if reused else f"{record.cost.get('seconds', 0):.0f} s"
         what = scores if record.status == "done" else f"{record.status}: {record.reason}"
-        self._line(
+        self.line(
             f"[{self.finished_runs}/{self.total}] {spec.method} {spec.bits} bits seed {spec.seed}: {what} ({how})"
         )
         if not reused:
             for warning in record.warnings:
-                self._line(f"    warning: {warning}")
+                self.line(f"    warning: {warning}")
 
     def _show(self, slot: str, text: str, done: int, total: int) -> None:
         if self.quiet:
@@ -88,7 +88,8 @@ class Progress:
             self._last_line = time.monotonic()
             typer.echo(f"{text} {done}/{total}", err=True)
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Say one line, above the bars where there are any."""
         if self.quiet:
             return
         if self._bars is not None:

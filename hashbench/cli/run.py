@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hashbench.cli.output import print_json, print_results
+from hashbench.cli.output import complain, print_json, print_results
 
 if TYPE_CHECKING:
     from hashbench.runner import Bench
@@ -72,8 +72,14 @@ def run(
     execution = Execution(device=bench.device, workers=workers or _fitting_workers(bench), force=force)
     from hashbench.cli.progress import Progress
 
-    with Progress(len(specs), quiet or json) as progress:
-        done = carry_out(bench, specs, records, execution, progress)
+    try:
+        with Progress(len(specs), quiet or json) as progress:
+            if execution.workers > 1 and len(specs) > 1:
+                progress.line(f"{len(specs)} runs, {min(execution.workers, len(specs))} at a time")
+            done = carry_out(bench, specs, records, execution, progress)
+    except KeyboardInterrupt:
+        complain("interrupted; what is finished is kept, and the same command goes on from there")
+        raise typer.Exit(130) from None
     if json:
         print_json([record.to_json() for record in done])
     else:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from .conftest import SMALL, Hashbench
 
@@ -68,6 +70,32 @@ def test_two_protocols_never_share_a_table(hashbench: Hashbench) -> None:
         hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4", "--protocol", protocol)
     assert hashbench("results").out.count("map@all on shapes") == 2
     assert "different protocols" in hashbench("plot", "pr").err
+
+
+def test_runs_that_are_not_the_same_run_are_never_averaged(hashbench: Hashbench, tmp_path: Path) -> None:
+    """Two versions of a method under two seeds are two rows of one seed each, not a mean of two."""
+    for seed in (0, 1):
+        hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4", "--seeds", seed)
+    file = next(f for f in tmp_path.rglob("record.json") if '"seed": 1' in f.read_text())
+    stale = json.loads(file.read_text())
+    stale["evaluation_version"] = 0
+    file.write_text(json.dumps(stale))
+    shown = hashbench("results").out
+    assert "evaluation_version=0" in shown and "evaluation_version=1" in shown
+    assert " ± " not in shown.partition("protocol")[0]
+
+
+def test_conditions_on_settings_leave_other_methods_out(hashbench: Hashbench) -> None:
+    hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4")
+    hashbench("run", "--method", "nearest", *SMALL, "--bits", "4")
+    (found,) = hashbench("results", "--where", "rotations=50", "--where", "ridge=0.10", "--json").json
+    assert found["spec"]["method"] == "cca-itq"
+
+
+def test_two_protocols_are_two_figures(hashbench: Hashbench) -> None:
+    for protocol in ("shapes@1", "shapes-swapped@1"):
+        hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4", "--protocol", protocol)
+    assert "different protocols" in hashbench("plot", "pr").err
     assert hashbench("plot", "pr", "--where", "protocol=shapes@1").code == 0
 
 
@@ -82,6 +110,15 @@ def test_eval_measures_stored_codes_again(hashbench: Hashbench, tmp_path: Path) 
     assert json.loads(file.read_text())["metrics"] == record["metrics"]
 
 
+def test_eval_refuses_codes_that_are_not_those_of_the_run(hashbench: Hashbench, tmp_path: Path) -> None:
+    hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4")
+    file = next(tmp_path.rglob("codes.safetensors"))
+    codes = load_file(file)
+    save_file({name: np.zeros_like(array) for name, array in codes.items()}, file)
+    done = hashbench("eval")
+    assert done.code == 3 and "not those that were stored" in done.err
+
+
 def test_damaged_records_are_told_by_name(hashbench: Hashbench, tmp_path: Path) -> None:
     hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4")
     file = next(tmp_path.rglob("record.json"))
@@ -90,6 +127,9 @@ def test_damaged_records_are_told_by_name(hashbench: Hashbench, tmp_path: Path) 
         file.write_text(damage)
         done = hashbench("results")
         assert done.code == 3 and "record.json" in done.err and done.err.count("\n") == 1
+    hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "6")
+    beside = hashbench("results")  # one damaged record does not hide the others
+    assert beside.code == 0 and "cca-itq" in beside.out and "record.json" in beside.err
 
 
 @pytest.mark.parametrize("kind", ["radius", "radius-macro", "rank"])
@@ -148,6 +188,12 @@ def test_doctor_is_content_here(hashbench: Hashbench) -> None:
 def test_check_names_what_is_broken(hashbench: Hashbench) -> None:
     done = hashbench("check", "exploding")
     assert done.code == 1 and "failed" in done.out
+
+
+def test_python_dash_m() -> None:
+    words = [sys.executable, "-m", "hashbench", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("hashbench ")
 
 
 def test_version(hashbench: Hashbench) -> None:

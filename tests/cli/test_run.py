@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+
+from hashbench.errors import UsageError
+from hashbench.registry import methods
+from hashbench.runner import Setup, run
 
 from .conftest import SMALL, Hashbench
 
@@ -169,7 +178,67 @@ def test_closed_form_methods_refuse_raw_views(hashbench: Hashbench) -> None:
     assert done.code == 5 and "cached features" in done.err
 
 
-def test_bf16_is_another_run(hashbench: Hashbench) -> None:
-    done = hashbench("run", "--method", "soda", *QUICK, "--precision", "bf16", "--json")
+@pytest.mark.parametrize("method", [("soda",), ("soda", "--set", "bank_start=normal"), ("dcmh",), ("cca-itq",)])
+def test_bf16_is_another_run(hashbench: Hashbench, method: tuple[str, ...]) -> None:
+    settings = ("--set", "epochs=2") if method[0] != "cca-itq" else ()
+    done = hashbench("run", "--method", *method, *SMALL, *settings, "--bits", "6", "--precision", "bf16", "--json")
     assert done.code == 0, done.err
     assert done.json[0]["spec"]["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("lengthen", "codes have 9 bits, asked for were 8"), ("forget", "no hash function for the text view"),
+     ("mumble", "run.log(loss=...): expected a number or a word, found Tensor")],
+)  # fmt: skip
+def test_what_a_method_returns_is_checked_before_it_is_kept(hashbench: Hashbench, how: str, reason: str) -> None:
+    done = hashbench("run", "--method", "exploding", *SMALL, "--bits", "8,6", "--set", f"how={how}")
+    assert done.code == 5 and reason in done.err and done.err.count("failed") >= 2
+
+
+def test_a_results_folder_that_cannot_be_written_stops_the_run_before_any_work(
+    hashbench: Hashbench, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = hashbench("run", "--method", "soda", *QUICK, "--results", tmp_path / "file" / "results")
+    assert done.code == 3 and "--results" in done.err and "cannot be written" in done.err
+    assert "features" not in done.err
+
+
+def test_repeated_bits_and_seeds_are_one_run(hashbench: Hashbench) -> None:
+    assert len(hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4,4", "--seeds", "0,0", "--json").json) == 1
+
+
+def test_python_is_held_to_the_same_settings(hashbench: Hashbench) -> None:
+    soda, dcmh = (methods.get(name).config_class for name in ("soda", "dcmh"))
+    setup = Setup(dataset="shapes", backbones={"image": "lite@32", "text": "bow"})
+    for config, expected in ((soda(stage2_image="freeze"), "frozen"), (soda(lr=-1.0), "from 0.0"), (dcmh(), "SODA")):
+        with pytest.raises(UsageError, match=expected):
+            run("soda", setup=setup, config=config, bits=[8])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_run_ends_at_once_and_leaves_nobody_behind(
+    hashbench: Hashbench, stranger: Path, workers: int
+) -> None:
+    hashbench("run", "--method", "cca-itq", *SMALL, "--bits", "4")  # the features are there now
+    words = ("run", "--method", "dcmh", *SMALL, "--bits", "8,16", "--set", "epochs=100000", "--workers", str(workers))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hashbench", *words], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(stranger)},
+    )  # fmt: skip
+    assert process.stderr
+    awaited = "dcmh 8 bits" if workers == 1 else "text features"
+    while awaited not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)  # to the parent alone, as a scheduler does
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in said and "Traceback" not in said
+    for _ in range(50):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("a worker was left behind")

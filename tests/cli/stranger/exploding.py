@@ -13,7 +13,7 @@ from hashbench.method import Hasher, Incompatible, Items, Method, Needs, Paper, 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplodingConfig(Config):
-    how: Literal["diverge", "refuse", "crash"] = hp("crash", "the way it ends")
+    how: Literal["diverge", "refuse", "crash", "lengthen", "forget", "mumble"] = hp("crash", "the way it ends")
     only_bits: int = hp(0, "ends badly at this code length alone; 0: at every one", low=0)
 
 
@@ -30,6 +30,15 @@ class Exploding(Method[ExplodingConfig]):
                 raise Incompatible("it would rather not")
             if self.config.how == "crash":
                 raise RuntimeError("a defect\nin two lines")
-            run.descend(torch.tensor(float("nan"), requires_grad=True))
-        views = train.views.items()
-        return Hasher({name: torch.nn.Linear(view.dim, run.bits) for name, view in views})
+            if self.config.how == "mumble":
+                run.log(loss=torch.zeros(1))
+            if self.config.how == "diverge":
+                run.descend(torch.tensor(float("nan"), requires_grad=True))
+            if self.config.how == "lengthen":
+                return self._heads(train, run.bits + 1)
+            if self.config.how == "forget":
+                return Hasher({"image": torch.nn.Linear(train.image.dim, run.bits)})
+        return self._heads(train, run.bits)
+
+    def _heads(self, train: Items, bits: int) -> Hasher:
+        return Hasher({name: torch.nn.Linear(view.dim, bits) for name, view in train.views.items()})

@@ -1,0 +1,5 @@
+"""``python -m hashbench``: the command line."""
+
+from hashbench.cli import main
+
+main()
