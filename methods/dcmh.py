@@ -12,7 +12,7 @@ Differs from the paper: features are standardised; the image head stands on the 
 the default is 60 epochs of Adam and η = 0. Preset ``paper`` has the paper's values. η: a zero bit mean
 contradicts the likelihood where few pairs are similar (9 % on pictograms, 55 % on the paper's MIRFLICKR), and
 the stored rows of the balance term lag behind by an epoch: with η = 1 and Adam the *training* loss on pictograms
-swings from 10 to 4·10⁵ in eight epochs. The sums are divided by n·b, as in the released code.
+grows from 10 to 8·10⁴ in eight epochs. The sums are divided by n·b, as in the released code.
 """
 
 from __future__ import annotations
