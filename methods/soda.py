@@ -483,4 +483,7 @@ def _warn(run: Run, phi1_over_entropy: float, dead: float) -> None:
     if phi1_over_entropy > 0.9:
         run.log(warning=f"stage 1 hardly learned: Φ1 is {phi1_over_entropy:.2f} of a constant's; check features")
     if dead > 0.1:
-        run.log(warning=f"{dead:.0%} of the bits are dead after stage 1; lower alpha")
+        run.log(
+            warning=f"{dead:.0%} of the bits are dead after stage 1; try pair_loss=balanced_nll where few pairs "
+            "are similar, or a lower alpha"
+        )

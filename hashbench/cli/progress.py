@@ -58,6 +58,11 @@ class Progress:
         """The features of a view were in the cache."""
         self.line(f"{view} features: reused")
 
+    def starting(self, runs: int, at_once: int) -> None:
+        """So many runs are left to make; several at once say nothing until each is done."""
+        if at_once > 1:
+            self.line(f"{runs} runs to make, {at_once} at a time")
+
     def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None:
         """A run began an epoch."""
         name = f"{spec.method} {spec.bits} bits seed {spec.seed}"

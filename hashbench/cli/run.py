@@ -74,8 +74,6 @@ def run(
 
     try:
         with Progress(len(specs), quiet or json) as progress:
-            if execution.workers > 1 and len(specs) > 1:
-                progress.line(f"{len(specs)} runs, {min(execution.workers, len(specs))} at a time")
             done = carry_out(bench, specs, records, execution, progress)
     except KeyboardInterrupt:
         complain("interrupted; what is finished is kept, and the same command goes on from there")

@@ -708,7 +708,7 @@ def test_a_teacher_that_cannot_learn_is_warned_of(items: Items) -> None:
 
 
 def test_dead_bits_are_warned_of(items: Items) -> None:
-    assert "of the bits are dead after stage 1; lower alpha" in warnings(items, 20, alpha=50.0)[-1]
+    assert "of the bits are dead after stage 1; try pair_loss=balanced_nll" in warnings(items, 20, alpha=50.0)[-1]
     assert warnings(items, 20, eta=1.0) == []
 
 
