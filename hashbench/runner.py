@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,24 +54,23 @@ class Setup:
     precision: Precision = "fp32"
 
 
-class Reporter(Protocol):
-    """Whoever wants to know how far the work is. The command line has one; the default says nothing."""
+class Reporter:
+    """Told how far the work is. This one says nothing; the command line's says it on the screen."""
 
-    def features(self, view: str, done: int, total: int) -> None: ...
-    def features_reused(self, view: str) -> None: ...
-    def starting(self, runs: int, at_once: int) -> None: ...
-    def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None: ...
-    def finished(self, record: Record, folder: Path, reused: bool) -> None: ...
+    def features(self, view: str, done: int, total: int) -> None:
+        """``done`` of ``total`` items of a view went through its backbone."""
 
+    def features_reused(self, view: str) -> None:
+        """The features of a view were in the cache."""
 
-class Silent:
-    """A reporter that reports nothing."""
+    def starting(self, runs: int, at_once: int) -> None:
+        """So many runs are left to make; several at once say nothing until each is done."""
 
-    def features(self, view: str, done: int, total: int) -> None: ...
-    def features_reused(self, view: str) -> None: ...
-    def starting(self, runs: int, at_once: int) -> None: ...
-    def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None: ...
-    def finished(self, record: Record, folder: Path, reused: bool) -> None: ...
+    def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None:
+        """A run began an epoch."""
+
+    def finished(self, record: Record, folder: Path, reused: bool) -> None:
+        """A run is there, made now or found in the store."""
 
 
 class Bench:
@@ -134,7 +133,7 @@ class Bench:
         """Make sure that the features of every cached view are on disk."""
         for view in self.backbones:
             if not self.is_raw(view):
-                self._array(view, reporter or Silent())
+                self._array(view, reporter or Reporter())
 
     def items(self, side: str, *, prompted: bool = False, log: Callable[..., None] | None = None) -> Items:
         """The items of one side (``query``, ``database``, ``train``, ``validation``) through every view.
@@ -165,7 +164,7 @@ class Bench:
         if self.is_raw(view):
             source = RawRows(self.dataset, view, encoder, rows)
             return View(source, encoder.dim, encoder.encoder, True, encoder.pretrained, self.device)
-        array = self._array(view, Silent())
+        array = self._array(view, Reporter())
         return View(MappedRows(array, rows), array.shape[1], device=self.device)
 
     def _array(self, view: str, reporter: Reporter) -> NDArray[np.float32]:
@@ -221,7 +220,7 @@ def run(
         UsageError: a name or a value that makes no sense.
         DataError: data or weights that are missing or damaged.
     """
-    execution, reporter, setup = execution or Execution(), reporter or Silent(), setup or Setup()
+    execution, reporter, setup = execution or Execution(), reporter or Reporter(), setup or Setup()
     bench = Bench(setup, device=resolve_device(execution.device))
     specs = plan(bench, method, config, bits, seeds)
     return carry_out(bench, specs, Store(results or results_dir()), execution, reporter)
@@ -286,7 +285,7 @@ def _in_processes(bench: Bench, specs: Sequence[Spec], records: Store, workers: 
 
 
 def _work(setup: Setup, cache: Path, device: str, spec: Spec, results: Path) -> Record:
-    return run_one(Bench(setup, cache, device), spec, Store(results), Silent())
+    return run_one(Bench(setup, cache, device), spec, Store(results), Reporter())
 
 
 def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Record:

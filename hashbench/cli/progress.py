@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hashbench.cli.output import decimals
+from hashbench.runner import Reporter
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class Progress:
+class Progress(Reporter):
     """Tells how far features, epochs and runs are; used as a context manager."""
 
     def __init__(self, total: int, quiet: bool = False) -> None:
@@ -51,25 +52,20 @@ class Progress:
             self._bars.stop()
 
     def features(self, view: str, done: int, total: int) -> None:
-        """``done`` of ``total`` items of a view went through its backbone."""
         self._show("features", f"{view} features", done, total)
 
     def features_reused(self, view: str) -> None:
-        """The features of a view were in the cache."""
         self.line(f"{view} features: reused")
 
     def starting(self, runs: int, at_once: int) -> None:
-        """So many runs are left to make; several at once say nothing until each is done."""
         if at_once > 1:
             self.line(f"{runs} runs to make, {at_once} at a time")
 
     def epoch(self, spec: Spec, phase: str, epoch: int, epochs: int) -> None:
-        """A run began an epoch."""
         name = f"{spec.method} {spec.bits} bits seed {spec.seed}"
         self._show("epoch", f"{name}: {phase}", epoch + 1, epochs)
 
     def finished(self, record: Record, folder: Path, reused: bool) -> None:
-        """A run is there, made now or found in the store."""
         self.finished_runs += 1
         spec = record.spec
         scores = ", ".join(f"{task} {decimals(metrics['map@all'])}" for task, metrics in record.metrics.items())
