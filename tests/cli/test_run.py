@@ -226,15 +226,20 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nobody_behind(
     process = subprocess.Popen(
         [sys.executable, "-m", "hashbench", *words], stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(stranger)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
     )  # fmt: skip
-    assert process.stderr
-    awaited = "dcmh 8 bits" if workers == 1 else "text features"
-    while awaited not in process.stderr.readline():
-        assert process.poll() is None
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)  # to the parent alone, as a scheduler does
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in said and "Traceback" not in said
+    try:
+        assert process.stderr
+        awaited = "dcmh 8 bits" if workers == 1 else "text features"
+        while awaited not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)  # to the parent alone, as a scheduler does
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130 and "interrupted" in said and "Traceback" not in said
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     for _ in range(50):
         try:
             os.killpg(process.pid, 0)
