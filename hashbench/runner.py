@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 import resource
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -271,7 +272,12 @@ def carry_out(
 def _in_processes(bench: Bench, specs: Sequence[Spec], records: Store, workers: int) -> Iterator[Record]:
     """Runs in fresh processes; results do not depend on how many there are."""
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(min(workers, len(specs)), mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(workers, len(specs)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
     try:
         jobs = [pool.submit(_work, bench.setup, bench.cache, bench.device, spec, records.root) for spec in specs]
         for job in as_completed(jobs):
@@ -282,6 +288,17 @@ def _in_processes(bench: Bench, specs: Sequence[Spec], records: Store, workers: 
             process.terminate()
         raise
     pool.shutdown()
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end when its parent is gone, however it went: nobody would take its result."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(setup: Setup, cache: Path, device: str, spec: Spec, results: Path) -> Record:
