@@ -220,6 +220,8 @@ def _show_backbone(name: str, json: bool) -> None:
     if json:
         print_json(facts)
         return
+    if name in registry.backbones.entries():
+        typer.echo(f"{name}: {registry.backbones.get(name).description}")
     for fact in facts:
         print_table(name, ["what", "value"], list(fact.items()))
 
