@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ Index = NDArray[np.int64]
 SIDES = ("query", "database", "train", "validation")
 
 
-class Source(Protocol):
+class Raw(Protocol):
     """The raw items of one view, by row number: pictures or strings. Several threads read it at once."""
 
     @property
@@ -54,11 +54,27 @@ class Texts:
 
 
 @dataclass(frozen=True, eq=False)
+class Vectors:
+    """A view that is numbers already, (n, d) of any type; no backbone reads it."""
+
+    matrix: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+
+Source = Raw | Vectors
+"""What a view is made of."""
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """Which rows ask, which are searched, which are learned from and which are for choosing settings.
 
-    Laws: query, database and validation are disjoint; train lies inside the database; no side is empty
-    and no row stands twice on a side.
+    Laws: queries are on no other side; validation items are not trained on; no row stands twice on a side.
+    Training items usually lie inside the database, and validation items outside it. Where a protocol of the
+    field leaves no other place for validation items than the database, their search leaves them out of it;
+    where it leaves none at all there are none, and nothing can be chosen under it.
     """
 
     query: Index
@@ -70,6 +86,10 @@ class Split:
         """First 16 hex digits of the sha256 over the official ids of every side, in order."""
         sides = {side: [ids[row] for row in getattr(self, side)] for side in SIDES}
         return digest(sides)[:16]
+
+    def searched(self, side: str) -> NDArray[np.bool_]:
+        """(database,) which database items the queries of a side search: all that are not on it themselves."""
+        return ~np.isin(self.database, getattr(self, side))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +105,8 @@ class Rules:
     text: str
     """What the text of an item consists of."""
     relevance: str = "an item is relevant to a query when they share at least one label"
-    metric: str = "MAP over the whole database (map@all)"
+    metric: str = "map@all"
+    """Id of the metric that tables show first, one of :data:`hashbench.retrieval.DEFINITIONS`."""
     ties: str = "expected value over all orders of items at the same Hamming distance"
     no_relevant: str = "queries without a relevant item are left out of the mean and counted"
     checkpoint: str = "the last epoch; nothing is chosen on queries"
@@ -143,6 +164,24 @@ class Dataset(abc.ABC):
     @abc.abstractmethod
     def split(self) -> Split:
         """The sides under this protocol."""
+
+    def raw(self, view: str) -> Raw:
+        """The raw items of a view that a backbone is to read.
+
+        Raises:
+            UsageError: it is vectors already.
+        """
+        source = self.views[view]
+        if isinstance(source, Vectors):
+            raise UsageError(f"the {view} view of {self.name} is vectors already; no backbone reads it")
+        return source
+
+    def present(self, view: str) -> NDArray[np.bool_]:
+        """(n,) which items have a view; all of them, unless a data set says otherwise.
+
+        An item without a view has something of the right shape in its place, which nobody looks at.
+        """
+        return np.ones(len(self.views[view]), np.bool_)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

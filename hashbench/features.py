@@ -166,7 +166,7 @@ class FeatureCache:
         """
         if precision not in get_args(Precision):
             raise UsageError(f"--precision {precision!r}: expected {' or '.join(get_args(Precision))}")
-        source = dataset.views[view]
+        source = dataset.raw(view)
         if source.modality != backbone.modality:
             raise UsageError(
                 f"{backbone.name} reads {backbone.modality}, but {dataset.name}'s {view} view is {source.modality}"
@@ -432,7 +432,7 @@ def _batches(dataset: Dataset, view: str, backbone: Backbone, size: int, start: 
 
 
 def _prepared(dataset: Dataset, view: str, backbone: Backbone, rows: list[int]) -> Tensor:
-    source, items = dataset.views[view], []
+    source, items = dataset.raw(view), []
     for row in rows:
         try:
             item = source[row]

@@ -72,6 +72,8 @@ class Needs:
     """Whether every view must be cached features, as closed-form solutions ask."""
     prompts: bool = False
     """Whether label prompts are read as a view (:meth:`Items.label_view`)."""
+    more_views: bool = False
+    """Whether any two or more views will do, also where items lack some of them; ``views`` are then only examples."""
 
 
 class Rows(Protocol):
@@ -101,9 +103,15 @@ class View:
     pretrained: bool = False
     """Whether a raw view's encoder starts from trained weights; its steps should then be small."""
     device: str = "cpu"
+    items: Tensor | None = None
+    """(m,) int64: whose rows these are, where some items lack the view. None: row i is item i's."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def of(self, index: Tensor) -> Tensor:
+        """The items (b,) that rows ``index`` (b,) belong to."""
+        return index if self.items is None else self.items[index]
 
     def batch(self, index: Tensor) -> Tensor:
         """Rows ``index`` (b,) on the run's device, ready for the encoder."""
@@ -137,7 +145,9 @@ class Items:
     """Makes the label view under a prompt; see :meth:`label_view`."""
 
     def __len__(self) -> int:
-        return len(next(iter(self.views.values())))
+        if self.labels is not None:
+            return len(self.labels)
+        return max(len(view) if view.items is None else int(view.items.max()) + 1 for view in self.views.values())
 
     @property
     def image(self) -> View:

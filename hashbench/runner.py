@@ -23,23 +23,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hashbench import backbone as backbones
 from hashbench import prompts, registry, retrieval, store
 from hashbench.backbone import Backbone
-from hashbench.config import Config, digest, validated
-from hashbench.dataset import SIDES, Dataset, Index
+from hashbench.backbones.given import Given
+from hashbench.conditions import Conditions, Reworded, disturb
+from hashbench.config import Config, did_you_mean, digest, validated
+from hashbench.data import catalogue
+from hashbench.dataset import Dataset, Index, Vectors
 from hashbench.errors import CELLS_FAILED, DataError, Diverged, Incompatible, UsageError
 from hashbench.features import FeatureCache, MappedRows, RawRows, vectors
+from hashbench.measuring import ENCODED_SIDES, evaluate_codes, query_precisions, rows_with, with_evaluations
 from hashbench.method import Hasher, Items, Method, Run, View
 from hashbench.paths import cache_dir, results_dir
-from hashbench.retrieval import Evaluation, PackedCodes
+from hashbench.retrieval import PackedCodes
 from hashbench.spec import Execution, Precision, Spec, Tuning
 from hashbench.stages import StageFiles
 from hashbench.store import Record, Store
-
-ENCODED_SIDES = ("query", "database", "validation")
-TASKS = (("image", "text"), ("text", "image"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,15 @@ class Setup:
     dataset: str = "pictograms"
     protocol: str | None = None
     """None: the data set's first."""
-    backbones: Mapping[str, str] = field(default_factory=lambda: {"image": "lite", "text": "lite"})
-    """View name to backbone name."""
+    views: tuple[str, ...] = ()
+    """The views that take part; empty: all that the data set has."""
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    """View name to backbone name, ``lite`` where none is named; ``label`` is what reads label prompts, the text
+    view's own where none is named. A view of vectors has none."""
     tuning: Tuning = "frozen"
     precision: Precision = "fp32"
+    conditions: Conditions = field(default_factory=Conditions)
+    """What is done to the training items."""
 
 
 class Reporter:
@@ -92,14 +99,45 @@ class Bench:
         self.stages = StageFiles(self.cache / "stages")
         self._arrays: dict[str, NDArray[np.float32]] = {}
         self._sentences: dict[tuple[str, ...], NDArray[np.float32]] = {}
-        self.dataset: Dataset = registry.datasets.get(setup.dataset)(setup.protocol)
-        self.backbones: dict[str, Backbone] = {}
-        for view, name in setup.backbones.items():
-            modality = self.dataset.views[view].modality
-            self.backbones[view] = backbones.open_backbone(modality, name, self.dataset.vocabulary)
+        self.dataset = catalogue.open_dataset(setup.dataset, setup.protocol)
+        self.backbones = {view: self._backbone(view) for view in self._chosen_views()}
+
+    def _chosen_views(self) -> tuple[str, ...]:
+        there = tuple(self.dataset.views)
+        for view in (*self.setup.views, *(name for name in self.setup.backbones if name != "label")):
+            if view not in there:
+                raise UsageError(f"{self.setup.dataset} has no view {view!r}. {did_you_mean(view, there)}")
+        if len(self.setup.views) == 1:
+            raise UsageError(f"--views {self.setup.views[0]}: expected two or more of {', '.join(there)}")
+        return self.setup.views or there
+
+    def _backbone(self, view: str) -> Backbone:
+        source, name = self.dataset.views[view], self.setup.backbones.get(view)
+        if not isinstance(source, Vectors):
+            return backbones.open_backbone(source.modality, name or "lite", self.dataset.vocabulary)
+        if name:
+            raise UsageError(
+                f"--{view}-backbone {name!r}: the {view} view of {self.setup.dataset} is vectors already; leave it out"
+            )
+        return Given(source.matrix.shape[1])
+
+    @cached_property
+    def _prompt_reader(self) -> Backbone:
+        """What reads label prompts: named, or the text view's own backbone, or the offline one."""
+        name, own = self.setup.backbones.get("label"), self.backbones.get("text")
+        if not name and own is not None and own.modality == "text":
+            return own
+        return backbones.open_backbone("text", name or "lite", self.dataset.vocabulary)
+
+    def views_of(self, method: type[Method[Any]]) -> tuple[str, ...]:
+        """The views that a method gets under this setup."""
+        return tuple(self.backbones) if method.needs.more_views else method.needs.views
 
     def spec(self, method: type[Method[Any]], name: str, config: Config, bits: int, seed: int) -> Spec:
         """The spec of one run of a method under this setup."""
+        views = {view: self.backbones[view].identity for view in self.views_of(method)}
+        if method.needs.prompts and self._prompt_reader is not self.backbones.get("text"):
+            views["label"] = self._prompt_reader.identity
         return Spec(
             method=name,
             method_version=method.version,
@@ -108,12 +146,13 @@ class Bench:
             dataset_revision=self.dataset.revision,
             protocol=self.dataset.rules.id,
             split=self.dataset.split_digest,
-            views={view: self.backbones[view].identity for view in method.needs.views},
+            views=views,
             prompts=self._prompts_digest if method.needs.prompts else None,
             tuning=self.setup.tuning,
             bits=bits,
             seed=seed,
             precision=self.setup.precision,
+            conditions=self.setup.conditions.set(),
         )
 
     @cached_property
@@ -128,7 +167,8 @@ class Bench:
 
     def has_features(self, view: str) -> bool:
         """Whether a cached view's features are there already."""
-        return self.features.has(self.dataset, view, self.backbones[view], precision=self.setup.precision)
+        given = isinstance(self.dataset.views[view], Vectors)
+        return given or self.features.has(self.dataset, view, self.backbones[view], precision=self.setup.precision)
 
     def compute_features(self, reporter: Reporter | None = None) -> None:
         """Make sure that the features of every cached view are on disk."""
@@ -136,16 +176,46 @@ class Bench:
             if not self.is_raw(view):
                 self._array(view, reporter or Reporter())
 
-    def items(self, side: str, *, prompted: bool = False, log: Callable[..., None] | None = None) -> Items:
-        """The items of one side (``query``, ``database``, ``train``, ``validation``) through every view.
+    def train(self, spec: Spec, log: Callable[..., None] | None = None) -> Items:
+        """The training items as the spec's method gets them, under the spec's conditions.
+
+        A method that needs every label gets the labelled items alone; one that can do without some gets all of
+        them, with hidden labels hidden.
 
         Args:
-            side: The side.
-            prompted: Whether label prompts can be read as a view.
+            spec: The run.
             log: Told how distinct the prompts of the classes are, whenever a prompt is read.
+
+        Raises:
+            Incompatible: no training item has every view that the method needs.
         """
+        method = registry.methods.get(spec.method)
+        rows = self._rows_for("train", method)
+        found = disturb(self.dataset, rows, Conditions(**spec.conditions), spec.seed)
+        kept = np.flatnonzero(found.labelled) if method.needs.labels == "all" else np.arange(len(rows))
+        labels, labelled = found.labels[kept], found.labelled[kept]
+        words = None if found.text is None else Reworded(self.dataset, rows, found.text)
+        hidden = None if labelled.all() else torch.from_numpy(labelled).to(self.device)
+        return self._items(method, rows, kept, labels * labelled[:, None], hidden, words, log)
+
+    def validation(self, method: type[Method[Any]]) -> Items | None:
+        """The validation items as a method gets them, clean; None where the protocol has none."""
+        rows = self._rows_for("validation", method)
+        return self._items(method, rows, np.arange(len(rows)), self.dataset.labels[rows]) if len(rows) else None
+
+    def _rows_for(self, side: str, method: type[Method[Any]]) -> Index:
+        """Rows of a side whose items have every view that the method needs, or one of them if those will do."""
         rows: Index = getattr(self.dataset.split, side)
-        labels = self.dataset.labels[rows]
+        present = [self.dataset.present(view)[rows] for view in self.views_of(method)]
+        return rows[(np.any if method.needs.more_views else np.all)(present, axis=0)]
+
+    def _items(
+        self, method: type[Method[Any]], rows: Index, kept: Index, labels: NDArray[np.uint8],
+        labelled: Tensor | None = None, words: Reworded | None = None, log: Callable[..., None] | None = None,
+    ) -> Items:  # fmt: skip
+        """Items ``rows[kept]`` through the views of a method."""
+        if not len(kept):
+            raise Incompatible(f"no training item has all of its views: {', '.join(self.views_of(method))}")
 
         def label_view(prompt: str) -> View:
             told = (self.dataset.class_names, self._encode_sentences, self.dataset.definitions)
@@ -154,40 +224,56 @@ class Bench:
             vectors = prompts.label_vectors(prompt, labels, *told)
             return View(torch.from_numpy(vectors), vectors.shape[1], device=self.device)
 
+        views = {}
+        for view in self.views_of(method):
+            there = np.flatnonzero(self.dataset.present(view)[rows[kept]])
+            owners = None if len(there) == len(kept) else torch.from_numpy(there).to(self.device)
+            if view == "text" and words is not None:
+                views[view] = replace(self._view(view, kept[there], words), items=owners)
+            elif len(there):
+                views[view] = replace(self._view(view, rows[kept[there]]), items=owners)
         return Items(
-            views={view: self._view(view, rows) for view in self.backbones},
+            views=views,
             labels=torch.from_numpy(labels.astype(np.float32)).to(self.device),
-            prompts=label_view if prompted else None,
+            labelled=labelled,
+            prompts=label_view if method.needs.prompts else None,
         )
 
-    def _view(self, view: str, rows: Index) -> View:
-        encoder = self.backbones[view]
+    def _view(self, view: str, rows: Index, dataset: Dataset | None = None) -> View:
+        dataset, encoder = dataset or self.dataset, self.backbones[view]
         if self.is_raw(view):
-            source = RawRows(self.dataset, view, encoder, rows)
+            source = RawRows(dataset, view, encoder, rows)
             return View(source, encoder.dim, encoder.encoder, True, encoder.pretrained, self.device)
-        array = self._array(view, Reporter())
+        array = self._array(view, Reporter(), dataset)
         return View(MappedRows(array, rows), array.shape[1], device=self.device)
 
-    def _array(self, view: str, reporter: Reporter) -> NDArray[np.float32]:
-        if view not in self._arrays:
+    def encode(self, hasher: Hasher, side: str, view: str) -> PackedCodes:
+        """The codes of a side's items that have a view."""
+        return retrieval.pack(hasher.encode(view, self._view(view, rows_with(self.dataset, side, view))))
+
+    def _array(self, view: str, reporter: Reporter, dataset: Dataset | None = None) -> NDArray[Any]:
+        source, content = (dataset or self.dataset).views[view], (dataset or self.dataset).view_digest(view)
+        if isinstance(source, Vectors):
+            return source.matrix
+        if content not in self._arrays:
             found = self.features.get(
-                self.dataset,
+                dataset or self.dataset,
                 view,
                 self.backbones[view],
                 precision=self.setup.precision,
                 device=self.device,
                 progress=lambda done, total: reporter.features(view, done, total),
             )
-            self._arrays[view] = found.array
+            self._arrays[content] = found.array
             if found.reused:
                 reporter.features_reused(view)
-        return self._arrays[view]
+        return self._arrays[content]
 
     def _encode_sentences(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Prompts through the text backbone as it is before any training."""
+        """Prompts through the backbone that reads them, as it is before any training."""
         asked = tuple(sentences)
         if asked not in self._sentences:
-            self._sentences[asked] = vectors(self.backbones["text"], asked, precision=self.setup.precision)
+            self._sentences[asked] = vectors(self._prompt_reader, asked, precision=self.setup.precision)
         return self._sentences[asked]
 
 
@@ -234,9 +320,11 @@ def plan(bench: Bench, method: str, config: Config | None, bits: Sequence[int], 
     if not seeds:
         raise UsageError("--seeds: expected at least one seed")
     found = registry.methods.get(method)
-    missing = [view for view in found.needs.views if view not in bench.backbones]
+    missing = [view for view in bench.views_of(found) if view not in bench.backbones]
     if missing:
-        raise UsageError(f"{method} needs the view {missing[0]!r}, and {bench.setup.dataset} has no backbone for it")
+        raise UsageError(
+            f"{method} needs the view {missing[0]!r}, and there are {', '.join(bench.backbones)} (--views, --dataset)"
+        )
     settings = config or found.config_class()
     if not isinstance(settings, found.config_class):
         raise UsageError(f"{method}: expected a {found.config_class.__name__}, found a {type(settings).__name__}")
@@ -314,25 +402,26 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
     started = time.perf_counter()
     method_class = registry.methods.get(spec.method)
     method = method_class(method_class.config_class.from_key_fields(spec.config))
-    prompted = method.needs.prompts
+    views = bench.views_of(method_class)
     cost: dict[str, float] = {}
     running = Run(
         bits=spec.bits,
         seed=spec.seed,
         device=bench.device,
-        validation=bench.items("validation", prompted=prompted),
+        validation=bench.validation(method_class),
         scope=digest([spec.scope, bench.device.partition(":")[0]]),
         stages=bench.stages,
         watch=lambda phase, epoch, epochs: reporter.epoch(spec, phase, epoch, epochs),
     )
     blank = Record(spec=spec, status="done", rules=vars(bench.dataset.rules), provenance=store.provenance(bench.device))
     try:
-        with _threads(1 if not any(map(bench.is_raw, bench.backbones)) else os.cpu_count() or 1):
-            _check_needs(method, bench)
+        with _threads(os.cpu_count() or 1 if any(map(bench.is_raw, views)) else 1):
+            _check_needs(method_class, bench)
             with torch.autocast(bench.device.partition(":")[0], torch.bfloat16, enabled=spec.precision == "bf16"):
-                hasher = method.train(bench.items("train", prompted=prompted, log=running.log), running)
+                train = bench.train(spec, running.log)
+                hasher = method.train(train, running)
                 cost["fit_seconds"] = time.perf_counter() - started
-                codes = _encode(bench, method, hasher, spec.bits, cost)
+                codes = _encode(bench, hasher, views, spec.bits, cost)
         evaluations = evaluate_codes(bench.dataset, codes)
     except DataError:
         raise
@@ -349,6 +438,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
         replace(
             blank,
             cost=cost,
+            counts=_labelled(train),
             code_digests={name: retrieval.digest(packed) for name, packed in codes.items()},
             warnings=[event["warning"] for event in running.events if "warning" in event],
         ),
@@ -358,14 +448,20 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
     records.save(
         record,
         {name: retrieval.to_bytes(packed) for name, packed in codes.items()},
-        _query_precisions(evaluations),
+        query_precisions(evaluations),
         running.events,
     )
     return record
 
 
-def _check_needs(method: Method[Any], bench: Bench) -> None:
-    raw = [view for view in method.needs.views if bench.is_raw(view)]
+def _labelled(train: Items) -> dict[str, int]:
+    """How many items a method trained on, and how many of them had labels, where that is not all of the side."""
+    known = len(train) if train.labelled is None else int(train.labelled.sum())
+    return {"trained_on": len(train), "labelled": known}
+
+
+def _check_needs(method: type[Method[Any]], bench: Bench) -> None:
+    raw = [view for view in bench.views_of(method) if bench.is_raw(view)]
     if method.needs.cached and raw:
         raise Incompatible(
             f"needs cached features, and the {raw[0]} view is trained from raw items; "
@@ -374,97 +470,23 @@ def _check_needs(method: Method[Any], bench: Bench) -> None:
 
 
 def _encode(
-    bench: Bench, method: Method[Any], hasher: Hasher, bits: int, cost: dict[str, float]
+    bench: Bench, hasher: Hasher, views: Sequence[str], bits: int, cost: dict[str, float]
 ) -> dict[str, PackedCodes]:
-    """``side/view`` to codes, for every view that has a hash function."""
-    missing = [view for view in method.needs.views if view not in hasher.modules]
+    """``side/view`` to codes, for every view of the method."""
+    missing = [view for view in views if view not in hasher.modules]
     if missing:
         raise TypeError(f"fit returned no hash function for the {missing[0]} view")
     started, codes = time.perf_counter(), {}
     for side in ENCODED_SIDES:
-        items = bench.items(side)
-        for view in hasher.modules:
-            codes[f"{side}/{view}"] = packed = retrieval.pack(hasher.encode(view, items.views[view]))
+        for view in views:
+            if not len(rows_with(bench.dataset, side, view)):
+                continue
+            codes[f"{side}/{view}"] = packed = bench.encode(hasher, side, view)
             if packed.bits != bits:
                 raise TypeError(f"the {view} codes have {packed.bits} bits, asked for were {bits}")
     cost["encode_seconds"] = time.perf_counter() - started
     cost["items_per_second"] = sum(map(len, codes.values())) / max(cost["encode_seconds"], 1e-9)
     return codes
-
-
-def evaluate_codes(dataset: Dataset, codes: Mapping[str, PackedCodes]) -> dict[tuple[str, str], Evaluation]:
-    """Both tasks, asked by queries and by validation items, against the database.
-
-    Args:
-        dataset: The data under its protocol.
-        codes: ``side/view`` to codes.
-
-    Returns:
-        (side, task) to evaluation, such as (``query``, ``image->text``).
-    """
-    split, labels = dataset.split, dataset.labels
-    return {
-        (side, f"{asked}->{searched}"): retrieval.evaluate(
-            codes[f"{side}/{asked}"],
-            codes[f"database/{searched}"],
-            labels[getattr(split, side)],
-            labels[split.database],
-        )
-        for side in ("query", "validation")
-        for asked, searched in TASKS
-        if f"{side}/{asked}" in codes and f"database/{searched}" in codes
-    }
-
-
-def with_evaluations(record: Record, dataset: Dataset, evaluations: Mapping[tuple[str, str], Evaluation]) -> Record:
-    """The record with its metrics, curves and counts set from evaluations."""
-    queries = {task: e for (side, task), e in evaluations.items() if side == "query"}
-    validation = {task: e for (side, task), e in evaluations.items() if side == "validation"}
-    counts = {side: len(getattr(dataset.split, side)) for side in SIDES}
-    counts["queries_without_relevant"] = max((e.queries_without_relevant for e in queries.values()), default=0)
-    return replace(
-        record,
-        counts=counts,
-        evaluation_version=retrieval.EVALUATION_VERSION,
-        metrics={task: e.metrics for task, e in queries.items()},
-        validation={task: e.metrics for task, e in validation.items()},
-        curves={task: _curves(e) for task, e in queries.items()},
-    )
-
-
-def _curves(evaluation: Evaluation) -> dict[str, list[float]]:
-    return {
-        f"{kind}/{name}": np.asarray(values).tolist()
-        for kind, curve in (("radius", evaluation.radius), ("rank", evaluation.rank))
-        for name, values in vars(curve).items()
-    }
-
-
-def evaluate_again(records: Store, record: Record) -> Record:
-    """Recompute a finished run's metrics from its stored codes, and keep them.
-
-    Raises:
-        DataError: the codes are damaged, or the data set is no longer what it was.
-    """
-    if record.status != "done":
-        return record
-    dataset: Dataset = registry.datasets.get(record.spec.dataset)(record.spec.protocol)
-    if dataset.revision != record.spec.dataset_revision or dataset.split_digest != record.spec.split:
-        raise DataError(
-            f"run {record.key[:16]}: made on {record.spec.dataset} {record.spec.dataset_revision}, found revision "
-            f"{dataset.revision}; its codes belong to other items, so run it again"
-        )
-    codes = {name: retrieval.from_bytes(raw, record.spec.bits) for name, raw in records.codes(record).items()}
-    if {name: retrieval.digest(packed) for name, packed in codes.items()} != record.code_digests:
-        raise DataError(f"{records.folder(record.spec)}: the codes are not those that were stored; run it again")
-    evaluations = evaluate_codes(dataset, codes)
-    again = with_evaluations(record, dataset, evaluations)
-    records.rewrite(again, _query_precisions(evaluations))
-    return again
-
-
-def _query_precisions(evaluations: Mapping[tuple[str, str], Evaluation]) -> dict[str, NDArray[np.float32]]:
-    return {task: found.average_precision for (side, task), found in evaluations.items() if side == "query"}
 
 
 def resolve_device(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from hashbench.config import digest
@@ -41,6 +41,8 @@ class Spec:
     bits: int
     seed: int
     precision: Precision = "fp32"
+    conditions: dict[str, Any] = field(default_factory=dict, metadata={"since": {}})
+    """Training conditions that are not at their defaults; see :mod:`hashbench.conditions`."""
 
     def key_fields(self) -> dict[str, Any]:
         """What the key is the digest of."""

@@ -18,8 +18,8 @@ cache = typer.Typer(no_args_is_help=True, help="Computed features and stages: wh
 
 def evaluate(where: WhereOption = None, results: ResultsOption = None, json: JsonOption = False) -> None:
     """Measure stored codes again, after a definition changed; needs neither model nor GPU."""
+    from hashbench.measuring import evaluate_again
     from hashbench.paths import results_dir
-    from hashbench.runner import evaluate_again
     from hashbench.store import Store
 
     store = Store(results or results_dir())

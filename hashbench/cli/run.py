@@ -23,12 +23,21 @@ def run(
     backbone: Annotated[str | None, typer.Option(help="Encoders of both sides; lite when nothing is said.")] = None,
     image_backbone: Annotated[str | None, typer.Option(help="Encoder of the image side alone.")] = None,
     text_backbone: Annotated[str | None, typer.Option(help="Encoder of the text side alone.")] = None,
+    label_backbone: Annotated[
+        str | None, typer.Option(help="Reader of label prompts; the text side's own when nothing is said.")
+    ] = None,
+    views: Annotated[str | None, typer.Option(help="Views that take part, image,text,audio; all there are.")] = None,
     tuning: Annotated[
         Literal["frozen", "full"], typer.Option(help="full: trained encoders are fine-tuned with the method.")
     ] = "frozen",
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of encoders and training.")] = "fp32",
     preset: Annotated[str, typer.Option(help="Named settings of the method, before --set.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", "-s", help="name=value; repeat it for more.")] = None,
+    label_drop: Annotated[float, typer.Option(help="Share of true training labels to remove.")] = 0.0,
+    label_spurious: Annotated[float, typer.Option(help="False labels to add, as a share of the true ones.")] = 0.0,
+    labelled: Annotated[float, typer.Option(help="Share of the training items whose labels are known.")] = 1.0,
+    text_keep: Annotated[float, typer.Option(help="Share of the words of training texts to keep.")] = 1.0,
+    text_junk: Annotated[int, typer.Option(help="Words of other texts to add to each training text.")] = 0,
     bits: Annotated[str, typer.Option(help="Code lengths: 16,32,64.")] = "64",
     seeds: Annotated[str, typer.Option(help="Seeds: 0-4 or 0,7.")] = "0",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
@@ -49,20 +58,27 @@ def run(
     lengths, chosen_seeds = parse_numbers("--bits", bits), parse_numbers("--seeds", seeds)
     from hashbench import registry
     from hashbench.backbone import choose
+    from hashbench.conditions import Conditions
     from hashbench.config import override, with_preset
     from hashbench.paths import results_dir
     from hashbench.runner import Bench, Setup, carry_out, exit_code, plan, resolve_device
     from hashbench.store import Store
 
     config = override(with_preset(registry.methods.get(method).config_class, preset), settings or [])
-    image, text = choose(backbone or "lite", image_backbone, text_backbone)
+    image, text = choose(backbone, image_backbone, text_backbone) if backbone else (image_backbone, text_backbone)
+    chosen = {"image": image, "text": text, "label": label_backbone}
     setup = Setup(
         dataset=dataset,
         protocol=protocol,
-        backbones={"image": image, "text": text},
+        views=tuple(view.strip() for view in views.split(",")) if views else (),
+        backbones={view: name for view, name in chosen.items() if name},
         tuning=tuning,
         precision=precision,
-    )
+        conditions=Conditions(
+            label_drop=label_drop, label_spurious=label_spurious, labelled=labelled,
+            text_keep=text_keep, text_junk=text_junk,
+        ),
+    )  # fmt: skip
     bench = Bench(setup, device=resolve_device(device))
     specs = plan(bench, method, config, lengths, chosen_seeds)
     records = Store(results or results_dir())

@@ -1,0 +1,1 @@
+"""Other people's data: readers of official archives and of the field's files, kept in one common form."""
