@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hashbench import registry, retrieval
 from hashbench.dataset import SIDES, Dataset, Index
 from hashbench.errors import DataError
+from hashbench.labelled import AS_GIVEN, LabelledItems
 from hashbench.retrieval import Evaluation, PackedCodes
 from hashbench.store import Record, Store
 
@@ -25,11 +26,15 @@ Evaluations = Mapping[tuple[str, str], Evaluation]
 """(side, task) to evaluation, such as (``query``, ``image->text``)."""
 
 
-def tasks(views: Iterable[str]) -> list[tuple[str, str]]:
-    """Ordered pairs of views: who asks, who is searched. Image and text come first."""
+def in_order(views: Iterable[str]) -> list[str]:
+    """Each view once: image and text first, the others as they come."""
     first = ("image", "text")
-    ordered = sorted(dict.fromkeys(views), key=lambda view: first.index(view) if view in first else len(first))
-    return list(permutations(ordered, 2))
+    return sorted(dict.fromkeys(views), key=lambda view: first.index(view) if view in first else len(first))
+
+
+def tasks(views: Iterable[str]) -> list[tuple[str, str]]:
+    """Ordered pairs of views: who asks, who is searched."""
+    return list(permutations(in_order(views), 2))
 
 
 def rows_with(dataset: Dataset, side: str, view: str) -> Index:
@@ -38,19 +43,19 @@ def rows_with(dataset: Dataset, side: str, view: str) -> Index:
     return rows[dataset.present(view)[rows]]
 
 
-def evaluate_codes(dataset: Dataset, codes: Mapping[str, PackedCodes]) -> Evaluations:
+def evaluate_codes(dataset: Dataset, codes: Mapping[str, PackedCodes], cutoffs: Iterable[int] = ()) -> Evaluations:
     """Every task, asked by queries and by validation items, against the database.
 
     Args:
         dataset: The data under its protocol.
         codes: ``side/view`` to the codes of :func:`rows_with`.
+        cutoffs: Ranks of the metrics at K besides :data:`CUTOFFS` and the protocol's own.
 
     Raises:
         DataError: no task has both queries and items to find.
     """
     views = dict.fromkeys(name.partition("/")[2] for name in codes)
-    own = re.search(r"@(\d+)", dataset.rules.metric)
-    cutoffs = sorted({*CUTOFFS, *((int(own[1]),) if own else ())})
+    ranks = sorted({*CUTOFFS, *_ranks([dataset.rules.metric]), *cutoffs})
     found: dict[tuple[str, str], Evaluation] = {}
     for side in ("query", "validation"):
         searched = dataset.split.searched(side)
@@ -63,7 +68,7 @@ def evaluate_codes(dataset: Dataset, codes: Mapping[str, PackedCodes]) -> Evalua
             if not keep.all():
                 database, rows = PackedCodes(np.ascontiguousarray(database.words[keep]), database.bits), rows[keep]
             found[side, f"{asking}->{answering}"] = retrieval.evaluate(
-                query, database, dataset.labels[rows_with(dataset, side, asking)], dataset.labels[rows], cutoffs
+                query, database, dataset.labels[rows_with(dataset, side, asking)], dataset.labels[rows], ranks
             )
     if not any(side == "query" for side, _ in found):
         raise DataError(f"{dataset.name}: no task has both queries and database items; {dataset.rules.split}")
@@ -91,15 +96,17 @@ def query_precisions(evaluations: Evaluations) -> dict[str, NDArray[np.float32]]
     return {task: found.average_precision for (side, task), found in evaluations.items() if side == "query"}
 
 
-def evaluate_again(records: Store, record: Record) -> Record:
-    """Recompute a finished run's metrics from its stored codes, and keep them.
+def stored(records: Store, record: Record) -> tuple[Dataset, dict[str, PackedCodes]]:
+    """The codes of a finished run, and the data that they are measured on.
 
     Raises:
         DataError: the codes are damaged, or the data set is no longer what it was.
     """
-    if record.status != "done":
-        return record
-    dataset: Dataset = registry.datasets.get(record.spec.dataset)(record.spec.protocol)
+    dataset: Dataset
+    if record.spec.protocol == AS_GIVEN.id:
+        dataset = LabelledItems(records.labels(record), record.code_digests)
+    else:
+        dataset = registry.datasets.get(record.spec.dataset)(record.spec.protocol)
     if dataset.revision != record.spec.dataset_revision or dataset.split_digest != record.spec.split:
         raise DataError(
             f"run {record.key[:16]}: made on {record.spec.dataset} {record.spec.dataset_revision}, found revision "
@@ -108,10 +115,27 @@ def evaluate_again(records: Store, record: Record) -> Record:
     codes = {name: retrieval.from_bytes(raw, record.spec.bits) for name, raw in records.codes(record).items()}
     if {name: retrieval.digest(packed) for name, packed in codes.items()} != record.code_digests:
         raise DataError(f"{records.folder(record.spec)}: the codes are not those that were stored; run it again")
-    evaluations = evaluate_codes(dataset, codes)
+    return dataset, codes
+
+
+def evaluate_again(records: Store, record: Record) -> Record:
+    """Recompute a finished run's metrics from its stored codes, at the same ranks and more, and keep them.
+
+    Raises:
+        DataError: the codes are damaged, or the data set is no longer what it was.
+    """
+    if record.status != "done":
+        return record
+    dataset, codes = stored(records, record)
+    evaluations = evaluate_codes(dataset, codes, _ranks(name for known in record.metrics.values() for name in known))
     again = with_evaluations(record, dataset, evaluations)
     records.rewrite(again, query_precisions(evaluations))
     return again
+
+
+def _ranks(metrics: Iterable[str]) -> set[int]:
+    """Every K of ids such as ``map@50/hits``."""
+    return {int(found[1]) for name in metrics if (found := re.search(r"@(\d+)", name))}
 
 
 def _curves(evaluation: Evaluation) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
     record.json         spec, status, metrics, curves, cost, where and with what it was made; written last
     codes.safetensors   packed codes of every view on every side, uint8 (n, ceil(k / 8))
     queries.safetensors average precision of every query, float32 (q,), one array a task
+    labels.safetensors  only beside codes that came from a file: the labels that came with them, uint8 (n, c)
     log.jsonl           what the method logged, one JSON object a line
 
 The folder is the truth: every file is written by rename and the record last, so a record means a whole run.
@@ -31,6 +32,9 @@ from hashbench.files import replacing, write_text
 from hashbench.spec import Spec
 
 SCHEMA = 1
+
+CODES_DIGEST = "codes_sha256"
+"""In the place of the settings of codes that came from a file: it tells runs apart, and is no setting."""
 
 Status = Literal["done", "failed", "skipped", "diverged"]
 
@@ -101,10 +105,12 @@ class Store:
         codes: Mapping[str, NDArray[np.uint8]],
         queries: Mapping[str, NDArray[np.float32]],
         events: Iterable[Mapping[str, Any]],
+        labels: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> Path:
         """Write everything of a run, the record last; returns its folder.
 
-        A record of the same run is removed first: killed in between, the run counts as not made.
+        ``labels`` are those of codes that belong to no data set of ours. A record of the same run is removed
+        first: killed in between, the run counts as not made.
 
         Raises:
             DataError: the disk is full or the folder cannot be written.
@@ -115,6 +121,8 @@ class Store:
             (folder / "record.json").unlink(missing_ok=True)  # never an old record beside new codes
             if codes:
                 _write_arrays(folder / "codes.safetensors", codes, {"bits": str(record.spec.bits)})
+            if labels:
+                _write_arrays(folder / "labels.safetensors", labels, {})
             lines = "".join(json.dumps(event, allow_nan=False) + "\n" for event in events)
             write_text(folder / "log.jsonl", lines)
             self.rewrite(record, queries)
@@ -134,6 +142,10 @@ class Store:
     def codes(self, record: Record) -> dict[str, NDArray[np.uint8]]:
         """``side/view`` to packed codes (n, ceil(k / 8)) of a finished run."""
         return _read_arrays(self.folder(record.spec) / "codes.safetensors")
+
+    def labels(self, record: Record) -> dict[str, NDArray[np.uint8]]:
+        """The labels (n, c) that came with codes from a file, as :class:`hashbench.labelled.LabelledItems` has them."""
+        return _read_arrays(self.folder(record.spec) / "labels.safetensors")
 
     def queries(self, record: Record) -> dict[str, NDArray[np.float32]]:
         """Task to the average precision of every query."""
@@ -204,14 +216,18 @@ def facts(record: Record) -> dict[str, Any]:
 def telling(records: Sequence[Record]) -> list[str]:
     """Names of the facts in which runs of one method differ, seeds, code lengths and outcomes apart.
 
-    Runs that agree in them, in method and code length are repetitions under several seeds; no others are.
+    Runs that agree in them, in method and code length are repetitions under several seeds; no others are. Where
+    even the seeds are equal, as of codes from several files, the key tells them apart.
     """
     by_method: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_method.setdefault(record.spec.method, []).append(facts(record))
-    apart = ("method", "bits", "seed", "status", "key")
+    apart = ("method", "bits", "seed", "status", "key", CODES_DIGEST)
     names = {name: None for of in by_method.values() for known in of for name in known if name not in apart}
-    return [name for name in names if any(len({str(k.get(name)) for k in of}) > 1 for of in by_method.values())]
+    found = [name for name in names if any(len({str(k.get(name)) for k in of}) > 1 for of in by_method.values())]
+    same = ("method", "bits", "seed", *found)
+    different = {tuple(str(known.get(name)) for name in same) for of in by_method.values() for known in of}
+    return found if len(different) == len(records) else [*found, "key"]
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -8,6 +8,9 @@ Jiang, Li. *Deep Cross-Modal Hashing*. CVPR 2017. https://arxiv.org/abs/1602.022
 An epoch is one pass of the image network against the stored text outputs G, one pass of the text network
 against F, then B. Rows of the buffers outside the batch are constants.
 
+More than two views (our extension; with two complete ones it is the paper's method): θ is summed over all other
+views, B = sgn of the sum over the views that an item has, and an item takes part in the views that it has.
+
 Differs from the paper: features are standardised; the image head stands on the chosen backbone, not on CNN-F;
 the default is 60 epochs of Adam and η = 0. Preset ``paper`` has the paper's values. η: a zero bit mean
 contradicts the likelihood where few pairs are similar (9 % on pictograms, 55 % on the paper's MIRFLICKR), and
@@ -52,44 +55,47 @@ class DCMHConfig(Config):
 class DCMH(Method[DCMHConfig]):
     paper = Paper("Deep Cross-Modal Hashing", "CVPR", 2017, "https://arxiv.org/abs/1602.02255")
     kind = "supervised"
-    needs = Needs(labels="all")
+    needs = Needs(labels="all", more_views=True)
     version = 1
     config_class = DCMHConfig
 
     def fit(self, train: Items, run: Run) -> Hasher:
-        cfg, n = self.config, len(train)
-        views = {"image": train.image, "text": train.text}
+        cfg, views = self.config, train.views
         nets = {name: _network(view, run.bits, cfg.hidden) for name, view in views.items()}
-        optimisers = {name: self._optimiser(nets[name], views[name]) for name in views}
-        out = {name: torch.randn(n, run.bits, device=run.device) for name in views}  # F and G
-        b = sign(out["image"] + out["text"])
+        optimisers = {name: self._optimiser(nets[name], view) for name, view in views.items()}
+        out = {name: torch.randn(len(view), run.bits, device=run.device) for name, view in views.items()}  # F and G
+        b = _codes(train, out, run.bits)
 
         for epoch in run.epochs(cfg.epochs):
             if cfg.optimiser == "sgd":
                 for optimiser in optimisers.values():
                     set_falling_step(optimiser, epoch, cfg.epochs, last=1e-6)  # sec. 4.2
             totals: dict[str, float] = {}
-            for name, other in (("image", "text"), ("text", "image")):
-                loss = self._pass(train, run, name, nets[name], optimisers[name], out[name], out[other], b, epoch)
-                totals[f"loss_{name}"] = loss
-            b = sign(out["image"] + out["text"])
-            run.log(epoch=epoch, **totals, **code_statistics(out["image"]))
+            for name in views:
+                totals[f"loss_{name}"] = self._pass(train, run, name, nets[name], optimisers[name], out, b, epoch)
+            b = _codes(train, out, run.bits)
+            run.log(epoch=epoch, **totals, **code_statistics(next(iter(out.values()))))
         return Hasher(nets)
 
     def _pass(
         self, train: Items, run: Run, name: str, net: nn.Module, optimiser: torch.optim.Optimizer,
-        own: Tensor, other: Tensor, b: Tensor, epoch: int,
+        out: Mapping[str, Tensor], b: Tensor, epoch: int,
     ) -> float:  # fmt: skip
-        """One pass of a network over the data with the other modality fixed; returns the mean loss."""
-        cfg, n, total, steps = self.config, len(train), 0.0, 0
-        view = train.views[name]
+        """One pass of a network over its view with the others fixed; returns the mean loss."""
+        cfg, view, own, total, steps = self.config, train.views[name], out[name], 0.0, 0
+        n = len(view)
         net.train()
         for i in run.batches(n, cfg.batch_size, name, epoch):
-            f = net(view.batch(i)).float()  # (b, k)
+            f, items = net(view.batch(i)).float(), view.of(i)  # (b, k), (b,)
             own[i] = f.detach()
-            theta = f @ other.T / 2  # (b, n)
-            likelihood = pair_likelihood(theta, train.similarity(i)).sum()
-            quantise = (b[i] - f).pow(2).sum()
+            likelihood = f.new_zeros(())
+            for other, g in out.items():
+                if other != name:
+                    theta = f @ g.T / 2  # (b, n)
+                    likelihood = (
+                        likelihood + pair_likelihood(theta, train.similarity(items, train.views[other].items)).sum()
+                    )
+            quantise = (b[items] - f).pow(2).sum()
             rest = own.sum(0) - own[i].sum(0)
             balance = (f.sum(0) + rest).pow(2).sum()
             loss = (likelihood + cfg.gamma * quantise + cfg.eta * balance) / (n * len(i))
@@ -100,6 +106,15 @@ class DCMH(Method[DCMHConfig]):
     def _optimiser(self, net: nn.Module, view: View) -> torch.optim.Optimizer:
         groups = parameter_groups(net, view, self.config.lr, self.config.encoder_lr)
         return torch.optim.Adam(groups) if self.config.optimiser == "adam" else torch.optim.SGD(groups)
+
+
+def _codes(train: Items, out: Mapping[str, Tensor], bits: int) -> Tensor:
+    """B (n, k): the sign of the sum over the views that an item has."""
+    total = next(iter(out.values())).new_zeros(len(train), bits)
+    for name, f in out.items():
+        items = train.views[name].items
+        total = total + f if items is None else total.index_add(0, items, f)
+    return sign(total)
 
 
 def _network(view: View, bits: int, hidden: int) -> nn.Sequential:

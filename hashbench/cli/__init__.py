@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hashbench import __version__
-from hashbench.cli import browse, keep, plot, run
+from hashbench.cli import browse, exchange, keep, plot, run
 from hashbench.cli.output import complain
 from hashbench.errors import DataError, HashbenchError
 
@@ -23,6 +23,8 @@ app.command("run")(run.run)
 app.command("results")(browse.results)
 app.command("plot")(plot.plot)
 app.command("eval")(keep.evaluate)
+app.command("score")(exchange.score)
+app.command("export")(exchange.export)
 app.command("list")(browse.list_)
 app.command("show")(browse.show)
 app.command("check")(browse.check)

@@ -215,8 +215,8 @@ class Sources:
                     raise DataError(f"{self._named(path)}: expected at most {limit:,} bytes, found {size:,}")
                 return _unpacked(file, member.info) if member else file.read()
         except _DAMAGE as error:
-            what = "damaged in its archive, download the archive again" if member else "cannot be read"
-            raise DataError(f"{self._named(path)}: {what} ({_why(error)})") from error
+            advice = "; unpack the archive, or download it again" if member else ""
+            raise DataError(f"{self._named(path)}: cannot be read ({_why(error)}){advice}") from error
 
     def _entry(self, path: str) -> tuple[str, _Member | None]:
         path = path.removeprefix("/")
@@ -338,14 +338,16 @@ def _unpacked(file: io.BufferedReader, info: zipfile.ZipInfo) -> bytes:
     """One member of an archive, read through a handle of its own: nothing is shared with other threads."""
     if info.flag_bits & 1:
         raise zipfile.BadZipFile("it is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a limit
+        raise zipfile.BadZipFile(f"packed by method {info.compress_type}, expected deflate")
     file.seek(info.header_offset)
     header = file.read(30)  # local header: signature, ..., lengths of the name and of the extra field
     if header[:4] != b"PK\3\4":
         raise zipfile.BadZipFile("no header where the list of members says it is")
     file.seek(sum(struct.unpack("<HH", header[26:30])), os.SEEK_CUR)
-    content = zipfile.ZipExtFile(file, "r", info).read(info.file_size)  # never more than declared; checks the CRC
-    if len(content) != info.file_size:
-        raise zipfile.BadZipFile(f"expected {info.file_size:,} bytes, found {len(content):,}")
+    content = zipfile.ZipExtFile(file, "r", info).read(info.file_size)  # never more than declared
+    if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
+        raise zipfile.BadZipFile("damaged: not the content that its size and CRC promise")
     return content
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,29 @@ class SplitRule(abc.ABC):
     def __str__(self) -> str:
         """The rule in words."""
 
+    def scaled(self, share: float) -> Self:
+        """The same rule for an item set of another size, such as a tiny stand-in: every count times ``share``."""
+        return self
+
+
+class Counting(SplitRule):
+    """A rule that is given as numbers of items; ``seed`` is none."""
+
+    def scaled(self, share: float) -> Self:
+        def smaller(count: int) -> int:
+            return max(1, round(count * share)) if count else 0
+
+        counts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "seed"}  # type: ignore[arg-type]
+        for name, count in counts.items():
+            if isinstance(count, int):
+                counts[name] = smaller(count)
+            elif isinstance(count, tuple):
+                counts[name] = tuple(map(smaller, count))
+        return replace(self, **counts)  # type: ignore[type-var]
+
 
 @dataclass(frozen=True, kw_only=True)
-class ById(SplitRule):
+class ById(Counting):
     """Items ranked by sha256(seed/id): it survives reordering. First queries, then validation, then training."""
 
     query: int
@@ -84,7 +104,7 @@ class ById(SplitRule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Permuted(SplitRule):
+class Permuted(Counting):
     """numpy's legacy ``np.random.seed(s); np.random.permutation(n)``: first queries, then training."""
 
     seed: int
@@ -103,7 +123,7 @@ class Permuted(SplitRule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InOrder(SplitRule):
+class InOrder(Counting):
     """Rows as they stand: queries from one end, training items right after them or from the other end."""
 
     query: int
@@ -124,7 +144,7 @@ class InOrder(SplitRule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerClass(SplitRule):
+class PerClass(Counting):
     """So many queries and training items from every class in turn; an item is taken once."""
 
     query: tuple[int, int]
@@ -168,7 +188,7 @@ class PerClass(SplitRule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsGiven(SplitRule):
+class AsGiven(Counting):
     """The sides that the files name; without a named training side, the whole database is for training."""
 
     validation: int = 0
@@ -202,7 +222,7 @@ class AsGiven(SplitRule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apart(SplitRule):
+class Apart(Counting):
     """Training items that the database does not hold, drawn by the rank of the ids."""
 
     query: int
@@ -215,8 +235,8 @@ class Apart(SplitRule):
 
     def __str__(self) -> str:
         return (
-            f"items ranked by sha256({self.seed}/id): {self.query:,} queries, then {self.train:,} for training that the "
-            "database does not hold; the database is all the rest"
+            f"items ranked by sha256({self.seed}/id): {self.query:,} queries, then {self.train:,} for training that "
+            "the database does not hold; the database is all the rest"
         )
 
 

@@ -231,6 +231,24 @@ def check_learns(cls: AnyMethod) -> None:
     raise Broken(f"MAP {worst:.3f} for {task} after {epochs} epochs, chance {chance:.3f}")
 
 
+def check_more_views(cls: AnyMethod) -> None:
+    """A method that takes any views hashes a third one too, also one that half of the items lack."""
+    if not cls.needs.more_views:
+        raise NotApplicable(f"it takes {', '.join(cls.needs.views)} and no others")
+    views = (*cls.needs.views, "sound")
+    for lacking in (None, "sound"):
+        items = replace(toy_items(views=views, lacking=lacking), prompts=None)
+        hasher = cls(cls.config_class()).train(items, Run(16, max_epochs=EPOCHS))
+        missing = set(views) - set(hasher.modules)
+        require(not missing, f"no hash function for the view {', '.join(missing)}")
+        for view, source in items.views.items():
+            codes = hasher.encode(view, source)
+            require(
+                codes.shape == (len(source), 16), f"{view}: expected codes {(len(source), 16)}, found {codes.shape}"
+            )
+            require(bool((codes != codes[0]).any()), f"{view}: every item has the same code")
+
+
 # ---------------------------------------------------------------- what it asks for
 
 
@@ -359,6 +377,7 @@ LAWS = (
     check_stages_name_their_settings,
     check_saves,
     check_learns,
+    check_more_views,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,7 @@ def toy_items(
     classes: int = 4,
     seed: int = 0,
     raw: bool = False,
+    lacking: str | None = None,
 ) -> Items:
     """Items with one or two labels; every view is a noisy mixture of its labels' prototypes.
 
@@ -34,6 +36,7 @@ def toy_items(
         seed: Draws labels and noise.
         raw: Instead of cached features, (n, 3, 2, 4) uint8 pixels for ``image`` and (n, d) int64 tokens
             for the rest, each with a small encoder to train.
+        lacking: A view that only every other item has.
 
     Returns:
         Items with labels and with label prompts: ``onehot`` gives the labels themselves, any other prompt the
@@ -49,7 +52,9 @@ def toy_items(
         prototypes = np.random.default_rng(int(digest(name)[:8], 16)).normal(size=(classes, width))
         features = labels @ prototypes + 0.3 * rng.normal(size=(n, width))
         rows = torch.tensor(features, dtype=torch.float32)
-        made[name] = _raw(rows, name) if raw else View(rows, width)
+        owners = torch.arange(0, n, 2) if name == lacking else None
+        rows = rows if owners is None else rows[owners]
+        made[name] = replace(_raw(rows, name) if raw else View(rows, width), items=owners)
     given = torch.tensor(labels, dtype=torch.float32)
     return Items(made, given, prompts=toy_prompts(given))
 

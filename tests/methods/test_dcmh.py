@@ -49,7 +49,8 @@ def _pass(outputs: list[list[float]], lr: float, **settings: Any) -> tuple[float
     net, own = _net(outputs), torch.full((3, 2), 9.0)
     config = replace(DEFAULT, **settings)
     optimiser = torch.optim.SGD(net.parameters(), lr=lr)
-    loss = DCMH(config)._pass(_items(), Run(2), "image", net, optimiser, own, torch.tensor(G), torch.tensor(B), 0)
+    out = {"image": own, "text": torch.tensor(G)}
+    loss = DCMH(config)._pass(_items(), Run(2), "image", net, optimiser, out, torch.tensor(B), 0)
     return loss, net.weight.detach().T, own
 
 
@@ -87,7 +88,7 @@ def test_rows_outside_the_batch_are_constants_from_the_buffer() -> None:
     gradient[batch] = 0.5 * ((0.5 * f @ g.T).sigmoid() - s)[batch] @ g + 2 * (f - b)[batch] + 2 * 0.3 * total
     optimiser = torch.optim.SGD(net.parameters(), lr=lr)
     method = DCMH(replace(DEFAULT, batch_size=2, eta=0.3))
-    method._pass(items, run, "image", net, optimiser, own, g, b, 0)
+    method._pass(items, run, "image", net, optimiser, {"image": own, "text": g}, b, 0)
     assert torch.allclose(net.weight.detach().T, f - lr * gradient / (3 * 2), atol=1e-6)
 
 
@@ -95,10 +96,10 @@ def test_codes_are_renewed_between_epochs_and_only_there() -> None:
     seen: list[tuple[str, int, Tensor, Tensor]] = []
 
     class Watched(DCMH):
-        def _pass(self, train: Items, run: Run, name: str, net: Any, optimiser: Any, own: Tensor, other: Tensor,
+        def _pass(self, train: Items, run: Run, name: str, net: Any, optimiser: Any, out: Any,
                   b: Tensor, epoch: int) -> float:  # fmt: skip
-            seen.append((name, epoch, b.clone(), own + other))
-            return super()._pass(train, run, name, net, optimiser, own, other, b, epoch)
+            seen.append((name, epoch, b.clone(), out["image"] + out["text"]))
+            return super()._pass(train, run, name, net, optimiser, out, b, epoch)
 
     Watched(DEFAULT).train(toy_items(40), Run(8, max_epochs=3))
     assert [(name, epoch) for name, epoch, _, _ in seen] == [(n, e) for e in range(3) for n in ("image", "text")]
@@ -165,3 +166,30 @@ def test_logged_diagnostics_are_finite() -> None:
     for event in run.events:
         assert {"loss_image", "loss_text", "balance", "dead", "correlation"} <= event.keys()
         assert all(math.isfinite(value) for value in event.values())
+
+
+def test_an_item_adds_to_the_likelihood_in_the_views_that_it_has() -> None:
+    """Items 0 and 2 have a sound, which is a third view: the image network sees it too, and only it."""
+    items, sound = _items(), torch.tensor([[0.5, -1.5], [1.0, 2.0]])
+    has = torch.tensor([0, 2])
+    items = replace(items, views={**items.views, "sound": View(torch.eye(2), 2, items=has)})
+    out = {"image": torch.tensor(F), "text": torch.tensor(G), "sound": sound}
+    net = _net(F)
+    loss = DCMH(replace(DEFAULT, gamma=0.0))._pass(
+        items, Run(2), "image", net, torch.optim.SGD(net.parameters(), lr=0.0), out, torch.tensor(B), 0
+    )
+    f, g, s = (torch.tensor(x) for x in (F, G, S))
+    expected = torch.tensor(0.0)
+    for other, similar in ((g, s), (sound, s[:, has])):
+        theta = f @ other.T / 2
+        expected = expected + (torch.nn.functional.softplus(theta) - similar * theta).sum()
+    assert loss == pytest.approx(expected.item() / 9, rel=1e-6)
+
+
+def test_codes_are_the_sign_of_the_views_that_an_item_has() -> None:
+    module = __import__(DCMH.__module__, fromlist=["_codes"])
+    items = replace(
+        _items(), views={"image": _items().image, "sound": View(torch.eye(2), 2, items=torch.tensor([2, 0]))}
+    )
+    out = {"image": torch.tensor(F), "sound": torch.tensor([[3.0, -3.0], [-2.0, 2.0]])}
+    assert module._codes(items, out, 2).tolist() == [[-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]]

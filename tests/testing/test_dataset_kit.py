@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import hashbench.testing.datasets as kit
-from hashbench.dataset import Dataset, Rules, Sizes, Source, Split, Texts, split_by_group
+from hashbench.dataset import Dataset, Rules, Sizes, Source, Split, Texts, Vectors, split_by_group
 from hashbench.testing import Opening, check_dataset, checks_for
 from hashbench.testing.fresh import Fresh
 from hashbench.testing.report import judge
@@ -70,7 +70,15 @@ class Good(Dataset):
 
     @cached_property
     def views(self) -> Mapping[str, Source]:
-        return {"image": self.pictures(), "text": Texts([f"shade {row}" for row in range(N)])}
+        weights = np.arange(N, dtype=np.float32)[:, None]
+        return {
+            "image": self.pictures(),
+            "text": Texts([f"shade {row}" for row in range(N)]),
+            "weight": Vectors(weights),
+        }
+
+    def present(self, view: str) -> NDArray[np.bool_]:
+        return np.arange(N) % 3 < 2 if view == "weight" else super().present(view)
 
     @cached_property
     def split(self) -> Split:
@@ -204,15 +212,12 @@ class RepeatedName(Good):
     class_names = ("dark", "bright", "dark")
 
 
-class UnusedClass(Good):
-    class_names = ("dark", "bright", "red", "blue")
-
+class UnlabelledTraining(Good):
     @property
     def labels(self) -> NDArray[np.uint8]:
-        labels = Good.labels.func(self)
-        blue = np.zeros((N, 1), np.uint8)
-        blue[self.split.query] = 1
-        return np.hstack([labels, blue])
+        labels = Good.labels.func(self).copy()
+        labels[self.split.train] = 0
+        return labels
 
 
 class DefinesAnotherClass(Good):
@@ -239,6 +244,28 @@ class UnknownModality(Good):
     @property
     def views(self) -> Mapping[str, Source]:
         return {"image": self.pictures(), "text": Texts(["a"] * N, modality="smell")}
+
+
+class ShortPresence(Good):
+    def present(self, view: str) -> NDArray[np.bool_]:
+        return np.ones(N - 1, np.bool_)
+
+
+class NobodyHasIt(Good):
+    def present(self, view: str) -> NDArray[np.bool_]:
+        return np.zeros(N, np.bool_) if view == "weight" else super().present(view)
+
+
+class Undefined(Good):
+    @property
+    def views(self) -> Mapping[str, Source]:
+        return {"image": self.pictures(), "weight": Vectors(np.full((N, 2), np.nan))}
+
+
+class AllTheSame(Good):
+    @property
+    def views(self) -> Mapping[str, Source]:
+        return {"image": self.pictures(), "weight": Vectors(np.ones((N, 2)))}
 
 
 class TokenTexts(Good):
@@ -290,13 +317,6 @@ class ChangingPictures(Good):
         return Flips([b""] * N)
 
 
-class TrainOutside(Good):
-    @property
-    def split(self) -> Split:
-        split = self.moved()
-        return self.moved(database=np.setdiff1d(split.database, split.train[:1]))
-
-
 class QueryInDatabase(Good):
     @property
     def split(self) -> Split:
@@ -314,7 +334,7 @@ class TrainedValidation(Good):
 class EmptySide(Good):
     @property
     def split(self) -> Split:
-        return self.moved(validation=np.array([], np.int64))
+        return self.moved(train=np.array([], np.int64))
 
 
 class RepeatedRow(Good):
@@ -407,22 +427,25 @@ BREAKS: dict[type[Dataset], tuple[str, str]] = {
     OneNameTooMany: ("check_labels", "expected (60, 4)"),
     UpperCaseName: ("check_labels", "'Red'"),
     RepeatedName: ("check_labels", "distinct names"),
-    UnusedClass: ("check_train_labels", "no training item is labelled blue"),
+    UnlabelledTraining: ("check_train_labels", "no training item has a label"),
     DefinesAnotherClass: ("check_words", "blue"),
     RepeatedWord: ("check_words", "distinct words"),
     OneView: ("check_views", "two views or more"),
     ShortView: ("check_views", "1 items for 60 ids"),
     UnknownModality: ("check_views", "'smell'"),
+    ShortPresence: ("check_views", "expected (n,) bool"),
+    NobodyHasIt: ("check_views", "no item has the view 'weight'"),
+    Undefined: ("check_vectors", "not finite"),
+    AllTheSame: ("check_vectors", "every item is the same"),
     TokenTexts: ("check_texts", "expected a string, found list"),
     BytesAsText: ("check_texts", "UnicodeEncodeError"),
     NoWords: ("check_texts", "every text"),
     CutPicture: ("check_pictures", "does not decode"),
     ArrayPictures: ("check_pictures", "expected a picture, found ndarray"),
     ChangingPictures: ("check_pictures", "another picture the second time"),
-    TrainOutside: ("check_split", "1 training items are not in the database"),
     QueryInDatabase: ("check_split", "query and database share 2 items"),
-    TrainedValidation: ("check_split", "database and validation share 2 items"),
-    EmptySide: ("check_split", "validation is empty"),
+    TrainedValidation: ("check_split", "train and validation share 2 items"),
+    EmptySide: ("check_split", "train is empty"),
     RepeatedRow: ("check_split", "train: rows do not ascend"),
     ShuffledRows: ("check_split", "query: rows do not ascend"),
     SmallIntegers: ("check_split", "found int32"),
@@ -445,6 +468,35 @@ def test_a_mutant_breaks_the_law_meant_for_it(cls: type[Dataset]) -> None:
 def test_every_check_has_a_mutant() -> None:
     caught = {name for name, _ in BREAKS.values()}
     assert caught | {"check_import_is_light"} == {law.__name__ for law in kit.LAWS}
+
+
+def test_classes_without_a_training_item_are_reported() -> None:
+    class Unused(Good):
+        class_names = ("dark", "bright", "red", "blue")
+
+        @property
+        def labels(self) -> NDArray[np.uint8]:
+            return np.hstack([Good.labels.func(self), np.zeros((N, 1), np.uint8)])
+
+    (check,) = [check for check in checks_for(Unused) if check.name == "check_train_labels"]
+    (result,) = judge("unused", [check]).results
+    assert result.verdict == "ok" and "blue" in result.reason
+
+
+def test_validation_items_may_lie_in_the_database_or_be_none() -> None:
+    class Borrowed(Good):
+        @property
+        def split(self) -> Split:
+            split = self.moved()
+            return self.moved(database=np.union1d(split.database, split.validation))
+
+    class Without(Good):
+        @property
+        def split(self) -> Split:
+            return self.moved(validation=np.array([], np.int64))
+
+    for cls in (Borrowed, Without):
+        assert check_dataset(cls).ok
 
 
 def test_one_damaged_picture_of_many_is_found_by_a_thorough_check_only() -> None:

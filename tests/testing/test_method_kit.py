@@ -112,7 +112,22 @@ class GoodStaged(Good):
         return self.follow(train, run, goal)
 
 
-GOOD = (Good, GoodUnlabelled, GoodPartial, GoodStaged)
+class GoodAny(Good):
+    """Takes any views, also where items lack some: the heads follow the codes of the items that have theirs."""
+
+    needs = Needs(labels="all", more_views=True)
+
+    def follow(self, train: Items, run: Run, goal: Tensor) -> Hasher:
+        heads = nn.ModuleDict({name: self.head(view, run) for name, view in train.views.items()})
+        optimiser = torch.optim.Adam(heads.parameters(), lr=getattr(self.config, "lr", 0.05))
+        for epoch in run.epochs(getattr(self.config, "epochs", 40)):
+            for name, view in train.views.items():
+                for i in run.batches(len(view), 128, name, epoch):
+                    run.descend((heads[name](view.batch(i)) - goal[view.of(i)]).square().mean(), optimiser)
+        return Hasher(dict(heads.items()))
+
+
+GOOD = (Good, GoodUnlabelled, GoodPartial, GoodStaged, GoodAny)
 
 
 @pytest.fixture(autouse=True)
@@ -574,6 +589,15 @@ class StageHidesASetting(GoodStaged):
         return {}
 
 
+class TakesTwoOfThree(GoodAny):
+    def fit(self, train: Items, run: Run) -> Hasher:
+        return super().fit(replace(train, views={name: train.views[name] for name in ("image", "text")}), run)
+
+
+class TakesRowsForItems(Good):
+    needs = Needs(labels="all", more_views=True)
+
+
 # ---------------------------------------------------------------- who breaks what
 
 BREAKS: dict[Any, dict[str, str]] = {
@@ -634,6 +658,8 @@ BREAKS: dict[Any, dict[str, str]] = {
     TakesRowsForATensor: {"check_memory_maps": "AttributeError"},
     WritesToRows: {"check_memory_maps": "TypeError", "check_leaves_no_trace": "changed the training image rows"},
     StageWithASideEffect: {"check_stages_are_transparent": "a remembered stage"},
+    TakesTwoOfThree: {"check_more_views": "no hash function for the view sound"},
+    TakesRowsForItems: {"check_more_views": "IndexError"},
     StageHidesASetting: {"check_stages_name_their_settings": "depends on target"},
 }
 

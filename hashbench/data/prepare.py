@@ -1,0 +1,224 @@
+"""From official files to a prepared data set: find, check, read, compare, decode, keep. And the way back: verify."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hashbench.config import digest
+from hashbench.data import fetch, pictures, prepared
+from hashbench.data.official import TINY_MARK, Official
+from hashbench.data.prepared import Manifest
+from hashbench.data.sources import Sources
+from hashbench.data.table import Table
+from hashbench.errors import DataError
+from hashbench.paths import cache_dir, data_dir
+
+Progress = Callable[[str, int, int], None]
+"""Called as (what is being done, done, total)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How a data set is prepared."""
+
+    name: str | None = None
+    """Under which name; its own where None, ``NAME-tiny`` for a stand-in."""
+    download: bool = False
+    """Whether what is missing is fetched, where the official place serves files."""
+    verify: bool = True
+    """Whether archives are compared with their known sizes and checksums."""
+    bad_images: Literal["error", "skip"] = "error"
+    """What missing and damaged pictures mean: an error, or items that take no part."""
+    any_encoding: bool = False
+    """Whether text that is not in the official encoding is read as Latin-1, and counted."""
+
+
+def prepare(cls: type[Official], root: Path, choices: Choices, progress: Progress) -> tuple[Manifest, Path]:
+    """Read an official data set and keep it in the data folder.
+
+    Returns:
+        Its manifest and its folder.
+
+    Raises:
+        DataError: something is missing, damaged, or not what the official files come to.
+    """
+    if choices.download:
+        download(cls, root, progress)
+    sources = Sources(root, any_encoding=choices.any_encoding)
+    tiny = _tiny(root, cls)
+    items = tiny or cls.expected.items
+    verified = bool(not tiny and choices.verify and _verify_archives(cls, root, progress))
+    table = cls.read(sources, items)
+    if not tiny:
+        _compare(cls, table)
+    bad = check_pictures(sources, table, progress)
+    if bad and choices.bad_images == "error" and not cls.may_lack_pictures:
+        raise _bad_pictures(cls, bad)
+    name = choices.name or (f"{cls.name}-tiny" if tiny else cls.name)
+    folder = data_dir() / name
+    notes = [f"{count} texts were read as Latin-1" for count in [len(sources.fallbacks)] if count]
+    manifest = Manifest(
+        name=name,
+        of=cls.name,
+        root=str(root.absolute()),
+        tiny=bool(tiny),
+        sources={path: {"bytes": used.bytes, "sha256": used.sha256} for path, used in sorted(sources.used.items())},
+        digests=picture_digest(sources, table, bad),
+        bad=dict(sorted(bad.items())),
+        decoded=True,
+        verified=verified,
+        notes=tuple(notes),
+    )
+    return prepared.write(folder, table, manifest), folder
+
+
+def verify(cls: type[Official], folder: Path, progress: Progress) -> list[str]:
+    """What has changed since a data set was prepared, one line each; empty: nothing.
+
+    Every source file is hashed again, the official layout is read again and compared item by item, and pictures
+    that changed are decoded again.
+
+    Raises:
+        DataError: the prepared files or the official ones cannot be read at all.
+    """
+    table, manifest = prepared.read(folder)
+    sources = Sources(Path(manifest.root), any_encoding=True)
+    changed = []
+    for done, (path, known) in enumerate(manifest.sources.items()):
+        progress("files", done + 1, len(manifest.sources))
+        if not sources.exists(path):
+            changed.append(f"{path}: missing")
+            continue
+        found = hashlib.sha256(content := sources.read(path)).hexdigest()
+        if found != known["sha256"]:
+            changed.append(
+                f"{path}: changed since it was prepared: expected {known['bytes']} bytes, sha256 "
+                f"{known['sha256'][:16]}, found {len(content)} bytes, {found[:16]}"
+            )
+    if not changed:
+        changed += differences(table, cls.read(sources, len(table) if manifest.tiny else cls.expected.items))
+    bad = check_pictures(sources, table, progress)
+    changed += [f"{path}: {why}" for path, why in sorted(bad.items()) if path not in manifest.bad]
+    if not changed and picture_digest(sources, table, bad).get("pictures") != manifest.digests.get("pictures"):
+        changed.append(f"{manifest.root}: pictures have other sizes than when they were prepared")
+    return changed
+
+
+def differences(before: Table, now: Table) -> list[str]:
+    """Where two readings of the same files differ: the first item of each kind."""
+    if before.ids != now.ids:
+        at = next((i for i, (a, b) in enumerate(zip(before.ids, now.ids, strict=False)) if a != b), len(now.ids))
+        return [f"item {at + 1}: expected {len(before)} items as prepared, found {len(now)}; ids differ from here"]
+    found = []
+    for row, item in enumerate(before.ids):
+        if (before.labels[row] != now.labels[row]).any():
+            found.append(f"item {item} (line {row + 1}): its labels differ")
+            break
+    for row, item in enumerate(before.ids if before.captions else ()):
+        if tuple(before.captions[row]) != tuple(now.captions[row]):
+            found.append(f"item {item} (line {row + 1}): its text differs")
+            break
+    return found
+
+
+def check_pictures(sources: Sources, table: Table, progress: Progress) -> dict[str, str]:
+    """Picture to what is wrong with it; each is decoded in full, once, and remembered across attempts."""
+    paths = [path for path in table.images if path]
+    if not paths:
+        return {}
+    memory = cache_dir() / "pictures" / f"{digest(str(sources.root.absolute()))[:16]}.jsonl"
+    return dict(pictures.check(sources, paths, memory, lambda done, total: progress("pictures", done, total)))
+
+
+def picture_digest(sources: Sources, table: Table, bad: dict[str, str]) -> dict[str, str]:
+    """Which pictures there are and how long their files; the same for a folder and for the zip it came from."""
+    sizes = {
+        item: sources.size(path) for item, path in zip(table.ids, table.images, strict=False) if path and path not in bad
+    }
+    return {"pictures": digest(sizes)[:16]} if sizes else {}
+
+
+def download(cls: type[Official], root: Path, progress: Progress) -> None:
+    """Fetch the archives that the official place serves, where they are not there yet.
+
+    Raises:
+        DataError: it serves none, or a download fails.
+    """
+    served = [each for each in cls.downloads if each.urls]
+    if not served:
+        raise DataError(f"--download: nobody serves {cls.name} directly. {cls.layout}")
+    for each in served:
+        fetch.fetch(each, root, lambda done, total, name=each.name: progress(name, done, total))
+
+
+def _verify_archives(cls: type[Official], root: Path, progress: Progress) -> bool:
+    """Compare the archives in the root with what is known of them; whether any was there to compare."""
+    known = [each for each in cls.downloads if (root / each.name).is_file() and each.md5]
+    for done, each in enumerate(known):
+        progress("checksums", done, len(known))
+        fetch.require(each, root / each.name)
+    return bool(known)
+
+
+def _tiny(root: Path, cls: type[Official]) -> int:
+    """Items of a stand-in; 0 for real files."""
+    mark = root / TINY_MARK
+    if not mark.is_file():
+        return 0
+    try:
+        found = json.loads(mark.read_text("utf-8"))
+        of, items = str(found["of"]), int(found["items"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{mark}: damaged ({error}); make the stand-in again") from error
+    if of != cls.name:
+        raise DataError(f"{mark}: a stand-in for {of}, not for {cls.name}; hashbench data prepare {of}")
+    return items
+
+
+def make_tiny(cls: type[Official], root: Path, items: int) -> None:
+    """Write a stand-in into an empty folder, marked as one.
+
+    Raises:
+        DataError: something is there already.
+    """
+    if root.exists() and any(root.iterdir()):
+        raise DataError(f"--root {root}: expected an empty folder for the stand-in, found files; name another one")
+    root.mkdir(parents=True, exist_ok=True)
+    (root / TINY_MARK).write_text(json.dumps({"of": cls.name, "items": items}) + "\n", "utf-8")
+    cls.make_tiny(root, items)
+
+
+def _compare(cls: type[Official], table: Table) -> None:
+    """Raises DataError at the first number that is not the official one."""
+    expected = cls.expected
+    if len(table) != expected.items:
+        raise DataError(f"{cls.name}: expected {expected.items:,} items, found {len(table):,}")
+    sums = dict(zip(table.class_names, table.labels.sum(0, dtype=int).tolist(), strict=True))
+    for name, count in expected.classes.items():
+        if sums.get(name) != count:
+            raise DataError(
+                f"{cls.name}: class {name!r}: expected {count:,} items, found {sums.get(name, 0):,}; "
+                "a label file is damaged or of another version"
+            )
+    digests = table.digests()
+    for part, value in expected.digests.items():
+        if digests[part] != value:
+            raise DataError(f"{cls.name}: {part}: expected {value}, found {digests[part]}; rows or columns are out of order")
+    for plan in cls.plans:
+        rows, _, _ = plan.recipe.select(table)
+        if plan.recipe.items not in (None, len(rows)):
+            raise DataError(f"{cls.name}: item set {plan.recipe.name}: expected {plan.recipe.items:,}, found {len(rows):,}")
+
+
+def _bad_pictures(cls: type[Official], bad: dict[str, str]) -> DataError:
+    first: Sequence[tuple[str, str]] = sorted(bad.items())[:3]
+    named = "; ".join(f"{path}: {why}" for path, why in first)
+    return DataError(
+        f"{cls.name}: {len(bad)} pictures cannot be used: {named}. Get them again, "
+        "or leave their items out with --bad-images skip"
+    )
