@@ -306,7 +306,8 @@ def _write_mat(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     from scipy.io.matlab import MatWriteError
 
     try:
-        savemat(path, dict(arrays), appendmat=False, do_compression=True)
+        with path.open("wb") as file:
+            savemat(file, dict(arrays), do_compression=True)
     except MatWriteError as error:
         raise DataError(f"a .mat file cannot hold these codes ({error}); write .npz or .safetensors") from error
 
@@ -317,9 +318,9 @@ def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 WRITERS: dict[str, Callable[[Path, Mapping[str, NDArray[Any]]], None]] = {

@@ -10,7 +10,8 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from hashbench import registry, retrieval
+from hashbench import retrieval
+from hashbench.data import catalogue
 from hashbench.dataset import SIDES, Dataset, Index
 from hashbench.errors import DataError
 from hashbench.labelled import AS_GIVEN, LabelledItems
@@ -106,7 +107,7 @@ def stored(records: Store, record: Record) -> tuple[Dataset, dict[str, PackedCod
     if record.spec.protocol == AS_GIVEN.id:
         dataset = LabelledItems(records.labels(record), record.code_digests)
     else:
-        dataset = registry.datasets.get(record.spec.dataset)(record.spec.protocol)
+        dataset = catalogue.open_dataset(record.spec.dataset, record.spec.protocol)
     if dataset.revision != record.spec.dataset_revision or dataset.split_digest != record.spec.split:
         raise DataError(
             f"run {record.key[:16]}: made on {record.spec.dataset} {record.spec.dataset_revision}, found revision "

@@ -125,7 +125,7 @@ class Bench:
     def _prompt_reader(self) -> Backbone:
         """What reads label prompts: named, or the text view's own backbone, or the offline one."""
         name, own = self.setup.backbones.get("label"), self.backbones.get("text")
-        if not name and own is not None and own.modality == "text":
+        if not name and own is not None and not isinstance(own, Given):
             return own
         return backbones.open_backbone("text", name or "lite", self.dataset.vocabulary)
 

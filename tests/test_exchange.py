@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 from scipy.io import loadmat, savemat
 from scipy.sparse import csc_array
 
-from hashbench import exchange, registry, retrieval
+from hashbench import exchange, retrieval
+from hashbench.data import catalogue
 from hashbench.dataset import Dataset, Rules, Source, Split
 from hashbench.errors import DataError, UsageError
 from hashbench.measuring import evaluate_again, evaluate_codes, with_evaluations
@@ -398,7 +399,7 @@ class Mixed(Dataset):
 @pytest.fixture
 def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Record]:
     """A finished run on :class:`Mixed`, whose data set can be opened by its name."""
-    monkeypatch.setattr(registry.datasets, "get", lambda name: {"mixed": Mixed}[name])
+    monkeypatch.setattr(catalogue, "open_dataset", lambda name, protocol: {"mixed": Mixed}[name](protocol))
     dataset, rng = Mixed(), np.random.default_rng(1)
     codes = {}
     for side in ("query", "database", "validation"):
@@ -460,7 +461,7 @@ def test_a_changed_data_set_is_not_exported(
     mixed: tuple[Store, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, record = mixed
-    monkeypatch.setattr(registry.datasets, "get", lambda name: lambda protocol: Mixed(protocol, seed=5))
+    monkeypatch.setattr(catalogue, "open_dataset", lambda name, protocol: Mixed(protocol, seed=5))
     with pytest.raises(DataError, match="its codes belong to other items"):
         exchange.export(store, record, tmp_path / "out.mat")
     assert not (tmp_path / "out.mat").exists()

@@ -33,6 +33,13 @@ def list_(json: JsonOption = False) -> None:
         for kind, found in KINDS.items()
         for name, entry in found.entries().items()
     ]
+    from hashbench.data import catalogue
+
+    rows += [
+        {"kind": "data set", "name": name, "from": str(folder), "package": "prepared here"}
+        for name, folder in catalogue.here().items()
+        if name not in registry.datasets.entries()
+    ]
     if json:
         print_json(rows)
         return
@@ -52,6 +59,11 @@ def show(
         if name in found.entries():
             shower[kind](name, json)
             return
+    from hashbench.data import catalogue
+
+    if name in catalogue.here():
+        _show_dataset(name, json)
+        return
     if name.isalnum() and len(name) >= 4 and all(c in "0123456789abcdef" for c in name):
         _show_run(name, results, json)
         return
@@ -151,7 +163,7 @@ def _show_method(name: str, json: bool) -> None:
     paper, needs = method.paper, method.needs
     typer.echo(f"{name}: {paper.title}. {paper.venue} {paper.year}. {paper.url}")
     typer.echo(f"{method.kind}; labels: {needs.labels}; views: {', '.join(needs.views)}"
-               + ("; cached features only" if needs.cached else "")
+               + (", or any others" if needs.more_views else "") + ("; cached features only" if needs.cached else "")
                + ("; reads label prompts" if needs.prompts else "") + f"; version {method.version}")  # fmt: skip
     print_table(
         "settings (--set name=value)",
@@ -164,13 +176,14 @@ def _show_method(name: str, json: bool) -> None:
 
 
 def _show_dataset(name: str, json: bool) -> None:
+    from hashbench.data import catalogue
     from hashbench.dataset import SIDES
     from hashbench.retrieval import chance_level
 
-    found = registry.datasets.get(name)
+    first = catalogue.open_dataset(name)
     rows: list[dict[str, Any]] = []
-    for protocol in found.protocols:
-        data = found(protocol)
+    for protocol in first.protocols:
+        data = catalogue.open_dataset(name, protocol)
         split = data.split
         counts = {side: len(getattr(split, side)) for side in SIDES}
         chance = chance_level(data.labels[split.query], data.labels[split.database])

@@ -189,9 +189,7 @@ FAMILIES = (
 RESERVED = {"labels", "ids", "class_names", "query", "database", "train"}
 """Names of the generic form that are no views."""
 
-TAKEN = {
-    name for names in (*POOL.views.values(), POOL.labels, *POOL.rows.values(), POOL.keep) for name in names.split()
-}
+TAKEN = set(" ".join([*POOL.views.values(), POOL.labels, *POOL.rows.values(), POOL.keep]).split())
 """Names that mean something in the pools; ``image`` and ``text`` mean the same in both."""
 
 
@@ -215,7 +213,7 @@ def _generic(names: Collection[str]) -> Family | None:
 # -------------------------------------------------------------------------------------------- what the files hold
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variable:
     """One named value, read when it is asked for, and the file it is in."""
 
@@ -231,7 +229,7 @@ class Variable:
     def vector(self) -> NDArray[Any] | None:
         """(n,) where the value is numbers in one row or one column."""
         value = self.value
-        if isinstance(value, list) or len(value.shape) > 2 or (len(value.shape) == 2 and 1 not in value.shape):
+        if isinstance(value, list) or not (len(value.shape) == 1 or (len(value.shape) == 2 and 1 in value.shape)):
             return None
         return np.asarray(value[0 : len(value)]).ravel()
 
@@ -420,23 +418,16 @@ def _count(labels: Sequence[Variable], views: Sequence[Variable], family: Family
         value = variable.value
         if isinstance(value, list):
             return {len(value)}
-        if family.rows_first:
-            return {*value.shape[:1]}
+        if family.rows_first:  # MATLAB lays a vector of class numbers down as one row
+            lying = variable in labels and variable.vector is not None
+            return {*value.shape} if lying else {*value.shape[:1]}
         return {value.shape[0], value.shape[3]} if len(value.shape) == 4 else {*value.shape}
 
-    numbers = [one.vector for one in labels] if family.first_class else []
-    common = set.intersection(
-        *({len(vector)} for vector in numbers if vector is not None),
-        *(
-            sizes(one)
-            for one in [*labels, *views]
-            if not (family.first_class and one in labels and one.vector is not None)
-        ),
-    )
-    if len(common) == 1:
+    common = set.intersection(*(sizes(variable) for variable in [*labels, *views]))
+    if len(common) == 1 and common != {0}:
         return common.pop()
     what = "; ".join(str(one) for one in [*labels, *views])
-    if not common:
+    if not common - {0}:
         raise DataError(f"expected as many items everywhere, found {what}; name files of one version of the data set")
     raise _ambiguous(what)
 
@@ -479,11 +470,11 @@ def _label_values(variable: Variable, n: int, family: Family) -> NDArray[Any]:
     value = variable.value
     if isinstance(value, list):
         raise variable.refused("numbers", "strings", "save the labels as 0 and 1, one column a class")
-    if family.first_class and variable.vector is not None:
+    if family.first_class and variable.vector is not None and len(variable.vector) == n:
         return _whole(variable, variable.vector)
     if len(value.shape) != 2:
         raise variable.refused("items x classes", f"shape {value.shape}", "save the labels with items as rows")
-    matrix = _oriented(variable, value, n, family)[0:n]
+    matrix: NDArray[Any] = _oriented(variable, value, n, family)[0:n]
     minus = np.count_nonzero(matrix == -1) > np.count_nonzero(matrix == 0)
     wrong = np.argwhere((matrix != 1) & (matrix != (-1 if minus else 0)))
     if len(wrong):
@@ -493,7 +484,7 @@ def _label_values(variable: Variable, n: int, family: Family) -> NDArray[Any]:
             f"{matrix[row, column]} in row {row}, column {column} (counted from 0)",
             "mend or replace the file",
         )
-    return (matrix == 1).astype(np.uint8)
+    return np.asarray(matrix == 1, np.uint8)
 
 
 def _whole(variable: Variable, vector: NDArray[Any]) -> Index:
@@ -591,10 +582,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 def _official(parts: Sequence[_Rows]) -> list[Sequence[str] | None]:
     """The ids that the files give: those they state, or the names of the pictures as short as they stay different."""
     pictures = dict.fromkeys(name for rows in parts if not rows.ids for name in rows.pictures or ())
-    bare = {
-        name: name[: -len(end)] if (end := PurePosixPath(name).suffix).lower() in SUFFIXES else name
-        for name in pictures
-    }
+    endings = {name: PurePosixPath(name).suffix for name in pictures}
+    bare = {name: name.removesuffix(end) if end.lower() in SUFFIXES else name for name, end in endings.items()}
     short = {name: PurePosixPath(long).name for name, long in bare.items()}
     if len(set(short.values())) < len(short):
         split = [name.split("/")[:-1] for name in pictures]
@@ -605,7 +594,7 @@ def _official(parts: Sequence[_Rows]) -> list[Sequence[str] | None]:
 
 def _copies(rows: _Rows, home: _Rows) -> Index | None:
     """(n,) for every row the row of ``home`` with the same content, each used once; None where one has none."""
-    if rows.numbers.keys() != home.numbers.keys():
+    if rows.strings or home.strings or rows.numbers.keys() != home.numbers.keys():
         return None
     places: dict[bytes, list[int]] = {}
     for row, content in reversed(list(enumerate(_contents(home)))):
@@ -661,7 +650,8 @@ def _one_hot(numbers: Index, family: Family, classes: int, where: str) -> NDArra
             f"{where}: expected class numbers counted from {counted} without gaps, found {_brief(kinds)}; "
             "mend the file, or name all classes"
         )
-    return (numbers[:, None] == np.arange(starts[0], starts[0] + (classes or len(kinds)))).astype(np.uint8)
+    columns = np.arange(starts[0], starts[0] + (classes or len(kinds)))
+    return np.asarray(numbers[:, None] == columns, np.uint8)
 
 
 def _brief(numbers: NDArray[Any]) -> str:
@@ -807,9 +797,7 @@ def _files_below(root: Path) -> Iterator[str]:
                 with zipfile.ZipFile(path) as archive:
                     yield from (f"{below}!/{member}" for member in archive.namelist() if not member.endswith("/"))
             except (OSError, zipfile.BadZipFile) as error:
-                raise DataError(
-                    f"{path}: expected a zip of pictures, found a damaged one ({error}); get it again"
-                ) from None
+                raise DataError(f"{path}: expected a zip, found a damaged one ({error}); get it again") from None
         elif path.is_file():
             yield below
 
@@ -824,7 +812,8 @@ def _nearest(name: str, candidates: Sequence[str], root: Path) -> str:
     best = sorted(candidates, key=shared, reverse=True)
     if shared(best[0]) == shared(best[1]):
         raise DataError(
-            f"{root}: expected one file for {name}, found {best[0]} and {best[1]}; name a folder that has it once (--images)"
+            f"{root}: expected one file for {name}, found {best[0]} and {best[1]}; "
+            "name a folder that has it once (--images)"
         )
     return best[0]
 
@@ -867,7 +856,7 @@ def _class_file(path: Path) -> dict[str, Value]:
 def _label_list(path: Path) -> dict[str, Value]:
     lines = _lines(path)
     count = len(lines[0].split())
-    if count < 2:
+    if count < 2 or lines[0].split()[0] in ("0", "1", "-1"):
         raise DataError(f"{path}:1: expected a picture and its labels, as in 'path 0 1 0', found {lines[0][:60]!r}")
     rows = [_fields(path, number, line, count, None) for number, line in enumerate(lines, 1)]
     for number, (_, *row) in enumerate(rows, 1):

@@ -73,8 +73,8 @@ def fetch(download: Download, folder: Path, progress: Progress | None = None) ->
         with FileLock(folder / f".{download.name}.lock"):
             if not target.exists():
                 _load(download, target, progress or (lambda done, total: None))
-            elif wrong := _wrong(target, download):
-                raise DataError(f"{target}: {wrong}; it is left as it is, move it away and fetch again")
+            elif fault := wrong(target, download):
+                raise DataError(f"{target}: {fault}; it is left as it is, move it away and fetch again")
     except OSError as error:
         failure = f"{target}: cannot be written ({error.strerror}); what has arrived stays, make room and fetch again"
         raise DataError(f"{failure}; {_by_hand(download, target)}") from error
@@ -131,9 +131,9 @@ def _try(url: str, download: Download, part: Path, note: Path, progress: Progres
             raise _Dropped(f"the connection failed ({_short(error)})") from error
         except requests.RequestException as error:
             raise _Refused(_short(error)) from error
-    if wrong := _wrong(part, download):
+    if fault := wrong(part, download):
         part.unlink()
-        raise (_Dropped if have else _Refused)(wrong)  # the beginning may be at fault: once more, from its start
+        raise (_Dropped if have else _Refused)(fault)  # the beginning may be at fault: once more, from its start
 
 
 def _take(
@@ -141,13 +141,13 @@ def _take(
 ) -> None:
     """Write an answer behind the ``have`` bytes there are, or in their place where it starts anew."""
     start, total = _place(answer)
+    if download.bytes is not None and total not in (None, download.bytes):
+        raise _Refused(f"expected {download.bytes:,} bytes, the server has {total:,}")
     if answer.status_code == 416 and total == have:
         return  # it was all there
     if start not in (0, have):
         part.unlink(missing_ok=True)
         raise _Dropped("the server sent other bytes than were asked for")
-    if download.bytes is not None and total not in (None, download.bytes):
-        raise _Refused(f"expected {download.bytes:,} bytes, the server has {total:,}")
     total = download.bytes or total
     chunks = answer.iter_content(CHUNK)
     chunk = next(chunks, b"")
@@ -197,7 +197,7 @@ def _version(note: Path, url: str) -> str | None:
     return None
 
 
-def _wrong(path: Path, download: Download) -> str | None:
+def wrong(path: Path, download: Download) -> str | None:
     """What is wrong with a file; None: nothing that is known about it contradicts it."""
     with path.open("rb") as file:
         if download.bytes not in (None, found := os.fstat(file.fileno()).st_size):

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -65,7 +66,7 @@ def prepare(cls: type[Official], root: Path, choices: Choices, progress: Progres
     manifest = Manifest(
         name=name,
         of=cls.name,
-        root=str(root.absolute()),
+        root=str(root.resolve()),
         tiny=bool(tiny),
         sources={path: {"bytes": used.bytes, "sha256": used.sha256} for path, used in sorted(sources.used.items())},
         digests=picture_digest(sources, table, bad),
@@ -131,14 +132,16 @@ def check_pictures(sources: Sources, table: Table, progress: Progress) -> dict[s
     paths = [path for path in table.images if path]
     if not paths:
         return {}
-    memory = cache_dir() / "pictures" / f"{digest(str(sources.root.absolute()))[:16]}.jsonl"
+    memory = cache_dir() / "pictures" / f"{digest(str(sources.root.resolve()))[:16]}.jsonl"
     return dict(pictures.check(sources, paths, memory, lambda done, total: progress("pictures", done, total)))
 
 
 def picture_digest(sources: Sources, table: Table, bad: dict[str, str]) -> dict[str, str]:
     """Which pictures there are and how long their files; the same for a folder and for the zip it came from."""
     sizes = {
-        item: sources.size(path) for item, path in zip(table.ids, table.images, strict=False) if path and path not in bad
+        item: sources.state(path)[0]
+        for item, path in zip(table.ids, table.images, strict=False)
+        if path and path not in bad
     }
     return {"pictures": digest(sizes)[:16]} if sizes else {}
 
@@ -149,11 +152,15 @@ def download(cls: type[Official], root: Path, progress: Progress) -> None:
     Raises:
         DataError: it serves none, or a download fails.
     """
-    served = [each for each in cls.downloads if each.urls]
+    served = [each for each in cls.downloads if each.url]
     if not served:
         raise DataError(f"--download: nobody serves {cls.name} directly. {cls.layout}")
     for each in served:
-        fetch.fetch(each, root, lambda done, total, name=each.name: progress(name, done, total))
+        fetch.fetch(each, root, partial(_bytes, progress, each.name))
+
+
+def _bytes(progress: Progress, name: str, done: int, total: int | None) -> None:
+    progress(name, done, total or 0)
 
 
 def _verify_archives(cls: type[Official], root: Path, progress: Progress) -> bool:
@@ -161,7 +168,8 @@ def _verify_archives(cls: type[Official], root: Path, progress: Progress) -> boo
     known = [each for each in cls.downloads if (root / each.name).is_file() and each.md5]
     for done, each in enumerate(known):
         progress("checksums", done, len(known))
-        fetch.require(each, root / each.name)
+        if wrong := fetch.wrong(root / each.name, each):
+            raise DataError(f"{root / each.name}: {wrong}; get it again, or go on unverified with --no-verify")
     return bool(known)
 
 
@@ -208,11 +216,15 @@ def _compare(cls: type[Official], table: Table) -> None:
     digests = table.digests()
     for part, value in expected.digests.items():
         if digests[part] != value:
-            raise DataError(f"{cls.name}: {part}: expected {value}, found {digests[part]}; rows or columns are out of order")
+            raise DataError(
+                f"{cls.name}: {part}: expected {value}, found {digests[part]}; rows or columns are out of order"
+            )
     for plan in cls.plans:
         rows, _, _ = plan.recipe.select(table)
         if plan.recipe.items not in (None, len(rows)):
-            raise DataError(f"{cls.name}: item set {plan.recipe.name}: expected {plan.recipe.items:,}, found {len(rows):,}")
+            raise DataError(
+                f"{cls.name}: item set {plan.recipe.name}: expected {plan.recipe.items:,}, found {len(rows):,}"
+            )
 
 
 def _bad_pictures(cls: type[Official], bad: dict[str, str]) -> DataError:

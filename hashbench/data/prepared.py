@@ -53,6 +53,9 @@ class Manifest:
     """Folder below which its pictures lie."""
     tiny: bool = False
     """Whether it is a synthetic stand-in in the official layout."""
+    items: int = 0
+    sides: dict[str, int] = field(default_factory=dict)
+    """Sides that the files themselves name, to their number of items."""
     like: str = ""
     """The data set whose protocols an imported one borrows."""
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -102,6 +105,8 @@ def write(folder: Path, table: Table, manifest: Manifest) -> Manifest:
             files = sorted(path for path in partial.rglob("*") if path.is_file())
             manifest = replace(
                 manifest,
+                items=len(table),
+                sides={side: len(rows) for side, rows in table.sides.items()},
                 digests={**table.digests(), **manifest.digests},
                 files={path.relative_to(partial).as_posix(): checksum.sha256(path) for path in files},
                 time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -228,6 +233,8 @@ class Prepared(Dataset):
             UsageError: no such protocol.
         """
         super().__init__(protocol)
+        if folder is not None:
+            self.name = folder.name  # type: ignore[misc]
         self.folder = folder or data_dir() / self.name
         self._plan = next(plan for plan in self.plans if plan.id == self.rules.id)
 

@@ -50,13 +50,11 @@ class Recipe:
         return rows, np.ascontiguousarray(labels[rows]), names
 
     def __str__(self) -> str:
-        words = [f"{self.name}: items"]
+        words = [f"{self.name}: items" if self.labelled or self.tagged else f"{self.name}: all items"]
         if self.labelled:
             words.append(f"with at least one of {len(self.classes) or 'the'} labels")
         if self.tagged:
             words.append("and at least one word of the tag vocabulary" if self.labelled else "with a vocabulary word")
-        if not self.labelled and not self.tagged:
-            words.append("of any kind")
         return " ".join(words) + ("" if self.order == "as listed" else ", rows ordered by id as text")
 
 

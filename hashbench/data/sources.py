@@ -56,8 +56,15 @@ class Sources:
     used: dict[str, Used]
     """Path to size and sha256 of everything that was read by :meth:`read`, :meth:`lines` and :meth:`numbers`."""
 
-    def __init__(self, root: Path) -> None:
+    fallbacks: list[str]
+    """Paths whose text was not in its encoding and was read as Latin-1."""
+
+    def __init__(self, root: Path, *, any_encoding: bool = False) -> None:
         """Nothing is listed before the first question, and everything once.
+
+        Args:
+            root: The folder.
+            any_encoding: Whether text that is not in its encoding is read as Latin-1, instead of refused.
 
         Raises:
             DataError: the root is no folder.
@@ -66,7 +73,7 @@ class Sources:
             found = "a file; give the folder that holds it" if root.exists() else "nothing there"
             raise DataError(f"{root}: expected a folder, found {found}")
         self.root = root
-        self.used = {}
+        self.used, self.fallbacks, self._any_encoding = {}, [], any_encoding
         self._outward: list[str] = []
 
     def find(self, *tails: str) -> str | None:
@@ -115,6 +122,10 @@ class Sources:
     def exists(self, path: str) -> bool:
         return path.removeprefix("/") in self._files
 
+    def named(self, path: str) -> str:
+        """The path as messages show it, with the root."""
+        return f"{self.root}/{path.removeprefix('/')}"
+
     def state(self, path: str) -> tuple[int, int]:
         """Size in bytes and time of the last change in ns, of the archive where it lies in one.
 
@@ -125,7 +136,7 @@ class Sources:
         try:
             status = (member.archive if member else self.root / path).stat()
         except OSError as error:
-            raise DataError(f"{self._named(path)}: {error.strerror}") from error
+            raise DataError(f"{self.named(path)}: {error.strerror}") from error
         return (member.info.file_size if member else status.st_size), status.st_mtime_ns
 
     def read(self, path: str) -> bytes:
@@ -135,7 +146,7 @@ class Sources:
             DataError: missing, unreadable, larger than :data:`FILE_LIMIT`, or damaged in its zip.
         """
         path, _ = self._entry(path)
-        content = self.content(path, FILE_LIMIT)
+        content = self._content(path, FILE_LIMIT)
         self.used[path] = Used(len(content), hashlib.sha256(content).hexdigest())
         return content
 
@@ -152,7 +163,7 @@ class Sources:
                 ends; and where the file is UTF-16 or an HTML page.
         """
         content = self.read(path)
-        name = self._named(path)
+        name = self.named(path)
         if is_html(content):
             raise DataError(f"{name} line 1: an HTML page, not the file it should be; download it again")
         if _is_utf16(content):
@@ -172,8 +183,11 @@ class Sources:
         try:
             text = content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
         except UnicodeDecodeError as error:
-            byte = f"byte 0x{content[error.start]:02x}"
-            raise wrong(error.start, f"{byte} is not {encoding}; is the file in another encoding?") from error
+            if not self._any_encoding:
+                byte = f"byte 0x{content[error.start]:02x}"
+                raise wrong(error.start, f"{byte} is not {encoding}; is the file in another encoding?") from error
+            self.fallbacks.append(path)
+            text = content.decode("latin-1")
         parts = text.split("\r\n" if "\r" in text else "\n")
         return parts if parts[-1] else parts[:-1]
 
@@ -188,7 +202,7 @@ class Sources:
         for number, line in enumerate(lines, 1):
             if values[line] is None:
                 found = repr(line if len(line) <= 40 else f"{line[:40]}...") if line.strip() else "an empty line"
-                name = f"{self._named(path)} line {number}"
+                name = f"{self.named(path)} line {number}"
                 raise DataError(f"{name}: expected a whole number from {low} to {high}, found {found}")
         return np.array([values[line] for line in lines], np.int64)
 
@@ -199,33 +213,29 @@ class Sources:
             DataError: names the path: missing, unreadable, no picture, or too large to be one. Damage further
                 inside shows only when it is decoded; :func:`hashbench.data.pictures.check` finds it.
         """
-        content = self.content(path, PICTURE_LIMIT)
+        content = self._content(path, PICTURE_LIMIT)
         try:
-            return open_picture(content)
+            return _opened(content)
         except DataError as error:
-            raise DataError(f"{self._named(path)}: {error}") from error
+            raise DataError(f"{self.named(path)}: {error}") from error
 
-    def content(self, path: str, limit: int) -> bytes:
-        """The whole content of at most ``limit`` bytes, not remembered as used; raises as :meth:`read`."""
+    def _content(self, path: str, limit: int) -> bytes:
         path, member = self._entry(path)
         try:
             with (member.archive if member else self.root / path).open("rb") as file:
                 size = member.info.file_size if member else os.fstat(file.fileno()).st_size
                 if size > limit:
-                    raise DataError(f"{self._named(path)}: expected at most {limit:,} bytes, found {size:,}")
+                    raise DataError(f"{self.named(path)}: expected at most {limit:,} bytes, found {size:,}")
                 return _unpacked(file, member.info) if member else file.read()
         except _DAMAGE as error:
             advice = "; unpack the archive, or download it again" if member else ""
-            raise DataError(f"{self._named(path)}: cannot be read ({_why(error)}){advice}") from error
+            raise DataError(f"{self.named(path)}: cannot be read ({_why(error)}){advice}") from error
 
     def _entry(self, path: str) -> tuple[str, _Member | None]:
         path = path.removeprefix("/")
         if path not in self._files:
-            raise DataError(f"{self._named(path)}: no such file")
+            raise DataError(f"{self.named(path)}: no such file")
         return path, self._files[path]
-
-    def _named(self, path: str) -> str:
-        return f"{self.root}/{path.removeprefix('/')}"
 
     def _is_unread(self, path: str, member: _Member | None) -> bool:
         return path.lower().endswith(_UNREAD) and (member is not None or not path.lower().endswith(".zip"))
@@ -284,12 +294,8 @@ def is_html(content: bytes) -> bool:
     return head.startswith((b"<!doctype html", b"<html")) or (head.startswith(b"<?xml") and b"<html" in head)
 
 
-def open_picture(content: bytes) -> Image:
-    """A picture, decoded when its pixels are asked for.
-
-    Raises:
-        DataError: what is wrong with it, without a name.
-    """
+def _opened(content: bytes) -> Image:
+    """A picture, or a DataError that says what is wrong with it and leaves the name to others."""
     from PIL import Image, UnidentifiedImageError
 
     if not content:

@@ -215,12 +215,12 @@ def test_the_next_mirror_goes_on_with_what_the_first_has_given(tmp_path: Path, s
         ({"content": b"<script>" + HTML, "lengths": False, "content_type": "text/html"}, "an HTML page", 1),
         ({"content": CONTENT[::-1]}, f"expected md5 {_md5(CONTENT)}, found {_md5(CONTENT[::-1])}", 1),
         ({"content": CONTENT[:-1]}, "expected 1,000,000 bytes, the server has 999,999", 1),
-        ({"content": CONTENT[:-1], "lengths": False}, "the connection ended after 999,999 of 1,000,000 bytes", None),
+        ({"content": CONTENT[:-1], "lengths": False}, "expected 1,000,000 bytes, the server has 999,999", 2),
         ({"content": CONTENT + b"x", "lengths": False}, "expected 1,000,000 bytes, found 1,000,001", 1),
     ],
 )
 def test_what_is_not_the_file_never_gets_its_name(
-    tmp_path: Path, server: Server, told: dict[str, Any], said: str, tries: int | None
+    tmp_path: Path, server: Server, told: dict[str, Any], said: str, tries: int
 ) -> None:
     vars(server).update(told)
     with pytest.raises(DataError) as error:
@@ -229,7 +229,7 @@ def test_what_is_not_the_file_never_gets_its_name(
     by_hand = f"or put the file there yourself: {tmp_path / 'data.zip'}, 1,000,000 bytes, md5 {_md5(CONTENT)}"
     assert str(error.value).endswith(by_hand)
     assert not (tmp_path / "data.zip").exists()
-    assert tries is None or len(server.asked) == tries
+    assert len(server.asked) == tries
     vars(server).update(vars(Server(port=server.port)))
     assert fetch(_download(server.url()), tmp_path).read_bytes() == CONTENT, "and nothing wrong is left behind"
 

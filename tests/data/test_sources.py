@@ -298,6 +298,16 @@ def test_damaged_text_is_told_by_file_and_line(
         _one(tmp_path, content).lines("list.txt", **options)  # type: ignore[arg-type]
 
 
+def test_where_any_encoding_will_do_latin_1_stands_in_and_is_counted(tmp_path: Path) -> None:
+    _lay(tmp_path, {"a.txt": b"caf\xe9\r\n\xfc", "b.txt": "é\n".encode(), "c.txt": b"\xe9\0", "d.txt": b"\xe9\n\r\n"})
+    source = Sources(tmp_path, any_encoding=True)
+    assert source.lines("a.txt") == ["café", "ü"] and source.lines("b.txt") == ["é"]
+    assert source.fallbacks == ["a.txt"]
+    for path, said in (("c.txt", "a NUL byte"), ("d.txt", "mixed line ends")):
+        with pytest.raises(DataError, match=said):
+            source.lines(path)
+
+
 @given(numbers=st.lists(st.integers(-(10**18) + 1, 10**18 - 1), max_size=6))
 def test_numbers_come_back(tmp_path_factory: pytest.TempPathFactory, numbers: list[int]) -> None:
     source = _one(tmp_path_factory.mktemp("n"), "".join(f"{number}\n" for number in numbers).encode())
