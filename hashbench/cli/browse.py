@@ -72,7 +72,9 @@ def show(
 
 def results(
     where: WhereOption = None,
-    metric: Annotated[str, typer.Option(help="Metric of the table, such as map@all or map@50/standard.")] = "map@all",
+    metric: Annotated[
+        str | None, typer.Option(help="Metric of the table, such as map@50/standard; the protocol's own.")
+    ] = None,
     results: ResultsOption = None,
     runs: Annotated[bool, typer.Option("--runs", help="One row a run instead of a summary over seeds.")] = False,
     json: JsonOption = False,
@@ -90,17 +92,19 @@ def results(
     if not found:
         raise UsageError(f"no such run in {store.root}; hashbench run makes one")
     known = {name for record in found for metrics in record.metrics.values() for name in metrics}
-    if known and metric not in known:
+    if known and metric and metric not in known:
         raise UsageError(f"--metric {metric!r}: no run has it. {did_you_mean(metric, sorted(known))}")
     if runs:
-        columns = ["key", "method", "image", "text", "bits", "seed", "status"]
+        metric = metric or "map@all"
+        views = list(dict.fromkeys(view for record in found for view in record.spec.views))
+        columns = ["key", "method", *views, "bits", "seed", "status"]
         tasks = list(dict.fromkeys(task for record in found for task in record.metrics))
         print_table(
             f"runs in {store.root}",
             [*columns, *(f"{task} {metric}" for task in tasks)],
             [
                 [
-                    *(facts(record)[column] for column in columns),
+                    *(facts(record).get(column, "") for column in columns),
                     *(f"{m[metric]:.4f}" if metric in (m := record.metrics.get(task, {})) else "" for task in tasks),
                 ]
                 for record in found

@@ -104,8 +104,11 @@ def _plain(value: object) -> str:
         return str(value).strip()
 
 
-def print_results(records: Sequence[Record], store: Store, metric: str = "map@all") -> None:
-    """One row for each method, setting and code length; seeds are summed up; one table a protocol and split."""
+def print_results(records: Sequence[Record], store: Store, metric: str | None = None) -> None:
+    """One row for each method, setting and code length; seeds are summed up; one table a protocol and split.
+
+    Without a metric, each table shows its protocol's own.
+    """
     for rules in dict.fromkeys(map(_measured_by, records)):
         _print_protocol([record for record in records if _measured_by(record) == rules], metric)
     for record in records:
@@ -121,25 +124,42 @@ def _measured_by(record: Record) -> tuple[str, ...]:
     return spec.dataset, spec.dataset_revision, spec.protocol, spec.split
 
 
-def _print_protocol(records: Sequence[Record], metric: str) -> None:
+MOST_TASKS_ABREAST = 2
+"""More tasks than these stand below each other, each with its own chance level."""
+
+
+def _print_protocol(records: Sequence[Record], metric: str | None) -> None:
     from hashbench.store import facts, telling
 
-    done = [r for r in records if r.status == "done" and all(metric in values for values in r.metrics.values())]
+    done = [record for record in records if record.status == "done"]
+    metric = metric or _own_metric(done)
+    done = [record for record in done if all(metric in values for values in record.metrics.values())]
     if not done:
         return
     tasks = list(dict.fromkeys(task for record in done for task in record.metrics))
-    settings = [name for name in telling(done) if name not in ("image", "text")]
+    views = dict.fromkeys(view for record in done for view in record.spec.views)
+    settings = [name for name in telling(done) if name not in views]
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in done:
         known = facts(record)
-        encoders = " + ".join(dict.fromkeys([known["image"], known["text"]]))
+        encoders = " + ".join(dict.fromkeys(known[view] for view in record.spec.views))
         changed = " ".join(f"{name}={known[name]}" for name in settings if name in known)
         groups.setdefault((record.spec.method, encoders, changed, record.spec.bits), []).append(record)
-    rows = [
-        [*group, *(mean_and_deviation([r.metrics[task][metric] for r in of]) for task in tasks), len(of)]
-        for group, of in sorted(groups.items())
-    ]
-    columns = ["method", "backbone", "settings", "bits", *tasks, "seeds"]
+    columns = ["method", "backbone", "settings", "bits"]
+    rows: list[list[Any]]
+    if len(tasks) <= MOST_TASKS_ABREAST:
+        columns += [*tasks, "seeds"]
+        rows = [
+            [*group, *(_over_seeds(of, task, metric) for task in tasks), len(of)]
+            for group, of in sorted(groups.items())
+        ]
+    else:
+        columns += ["task", metric, "chance", "seeds"]
+        rows = [
+            [*group, task, _over_seeds(of, task, metric), decimals(of[0].metrics[task]["chance"]), len(of)]
+            for group, of in sorted(groups.items())
+            for task in of[0].metrics
+        ]
     if not settings:
         del columns[2]
         for row in rows:
@@ -149,18 +169,34 @@ def _print_protocol(records: Sequence[Record], metric: str) -> None:
         typer.echo(line)
 
 
+def _own_metric(records: Sequence[Record]) -> str:
+    """The metric that the protocol's users print, where every record has it."""
+    own = records[0].rules.get("metric", "") if records else ""
+    return own if all(own in metrics for r in records for metrics in r.metrics.values()) else "map@all"
+
+
+def _over_seeds(records: Sequence[Record], task: str, metric: str) -> str:
+    values = [record.metrics[task][metric] for record in records if task in record.metrics]
+    return mean_and_deviation(values) if values else ""
+
+
 def protocol_lines(records: Sequence[Record], metric: str) -> list[str]:
     """What the numbers above mean: protocol, split, counts, definitions, chance, seeds."""
     first = records[0]
     rules, counts = first.rules, first.counts
-    chance = next(iter(first.metrics.values()))["chance"]
+    levels = {decimals(metrics["chance"]): None for record in records for metrics in record.metrics.values()}
+    chance = next(iter(levels)) if len(levels) == 1 else "beside each task"
+    if len(levels) > 1 and len(first.metrics) <= MOST_TASKS_ABREAST:
+        chance = ", ".join(f"{decimals(metrics['chance'])} {task}" for task, metrics in first.metrics.items())
+    sides = [f"{counts['query']} queries, {counts['database']} in the database"]
+    sides += [f"{counts[side]} for {name}" for side, name in (("train", "training"), ("validation", "validation"))
+              if counts.get(side)]  # fmt: skip
     seeds = sorted({record.spec.seed for record in records})
     named = "1 seed: no deviation can be given" if len(seeds) == 1 else f"{len(seeds)} seeds, mean ± deviation"
     return [
-        f"protocol {rules['id']}, split {first.spec.split}: {counts['query']} queries, {counts['database']} in the "
-        f"database, {counts['train']} of them for training, {counts['validation']} for validation",
+        f"protocol {rules['id']}, split {first.spec.split}: {', '.join(sides)}",
         f"text: {rules['text']}",
         f"{metric}: {rules['relevance']}; ties: {rules['ties']}; {rules['no_relevant']} "
         f"({counts['queries_without_relevant']} here)",
-        f"checkpoint: {rules['checkpoint']}; chance {decimals(chance)}; {named}",
+        f"checkpoint: {rules['checkpoint']}; chance {chance}; {named}",
     ]

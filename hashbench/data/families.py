@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -183,6 +183,7 @@ FAMILIES = (
                 ("all", ()),
             )
         ),
+        rows_first=True,
     ),
 )
 
@@ -805,10 +806,10 @@ def _files_below(root: Path) -> Iterator[str]:
 def _nearest(name: str, candidates: Sequence[str], root: Path) -> str:
     def shared(candidate: str) -> int:
         pairs = zip(reversed(name.split("/")), reversed(candidate.replace("!/", "/").split("/")), strict=False)
-        return next((i for i, (a, b) in enumerate(pairs) if a != b), len(name.split("/")))
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
-    if len(candidates) == 1:
-        return candidates[0]
+    if name in candidates or len(candidates) == 1:
+        return name if name in candidates else candidates[0]
     best = sorted(candidates, key=shared, reverse=True)
     if shared(best[0]) == shared(best[1]):
         raise DataError(

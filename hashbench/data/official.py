@@ -28,6 +28,8 @@ class Expected:
     """Class name to its number of items; empty: not known."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Part of :meth:`Table.digests` to its value."""
+    labels_sha256: str = ""
+    """Of all items' labels, row after row as uint8, the first protocol's classes alone; empty: not known."""
 
 
 class Official(Prepared):

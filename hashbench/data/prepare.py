@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from hashbench.config import digest
 from hashbench.data import fetch, pictures, prepared
 from hashbench.data.official import TINY_MARK, Official
@@ -213,6 +215,13 @@ def _compare(cls: type[Official], table: Table) -> None:
                 f"{cls.name}: class {name!r}: expected {count:,} items, found {sums.get(name, 0):,}; "
                 "a label file is damaged or of another version"
             )
+    columns = [table.class_names.index(name) for name in cls.plans[0].recipe.classes or table.class_names]
+    found = hashlib.sha256(np.asarray(table.labels[:, columns], np.uint8).tobytes()).hexdigest()
+    if expected.labels_sha256 not in ("", found):
+        raise DataError(
+            f"{cls.name}: labels: expected sha256 {expected.labels_sha256[:16]}, found {found[:16]}: "
+            "a label stands at the wrong item, such as one counted from 0"
+        )
     digests = table.digests()
     for part, value in expected.digests.items():
         if digests[part] != value:

@@ -30,9 +30,15 @@ class Recipe:
     """Only items with at least one word of the vocabulary."""
     order: Literal["as listed", "by id as text"] = "as listed"
     """Row order, which decides what a permutation of row numbers means."""
+    lists: tuple[str, ...] = ()
+    """Sides of :attr:`Table.sides` that stand one after the other in the row order; empty: no such division."""
 
     def select(self, table: Table) -> tuple[Index, NDArray[np.uint8], tuple[str, ...]]:
-        """Rows (m,) of the table in this recipe's order, their labels (m, c), and the class names."""
+        """Rows (m,) of the table in this recipe's order, their labels (m, c), and the class names.
+
+        Raises:
+            DataError: the data lacks one of the classes or lists.
+        """
         names = self.classes or table.class_names
         unknown = [name for name in names if name not in table.class_names]
         if unknown:
@@ -47,6 +53,13 @@ class Recipe:
         rows = np.flatnonzero(keep)
         if self.order == "by id as text":
             rows = np.array(sorted(rows.tolist(), key=lambda row: table.ids[row]), np.int64)
+        if missing := [name for name in self.lists if name not in table.sides]:
+            raise DataError(
+                f"item set {self.name}: the files that were prepared do not say which items are {missing[0]}, and so "
+                "its row order is not known; prepare those that do, or choose another protocol"
+            )
+        if self.lists:
+            rows = np.concatenate([rows[np.isin(rows, table.sides[name])] for name in self.lists])
         return rows, np.ascontiguousarray(labels[rows]), names
 
     def __str__(self) -> str:
@@ -55,7 +68,8 @@ class Recipe:
             words.append(f"with at least one of {len(self.classes) or 'the'} labels")
         if self.tagged:
             words.append("and at least one word of the tag vocabulary" if self.labelled else "with a vocabulary word")
-        return " ".join(words) + ("" if self.order == "as listed" else ", rows ordered by id as text")
+        order = "" if self.order == "as listed" else ", rows ordered by id as text"
+        return " ".join(words) + order + (f", first {', then '.join(self.lists)}" if self.lists else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -333,7 +333,7 @@ def _members(archive: Path) -> Iterator[tuple[str, zipfile.ZipInfo]]:
         raise DataError(f"{archive}: {what}; download it again or take it away") from error
     for info in infos:
         parts = info.filename.replace("\\", "/").split("/")
-        inside = parts[0] != "" and ".." not in parts and not re.match("[A-Za-z]:", info.filename)
+        inside = parts[0] != "" and not re.match("[A-Za-z]:", info.filename)  # ".." is hidden, so left out below
         if inside and parts[-1] and not stat.S_ISLNK(info.external_attr >> 16):
             parts = [part for part in parts if part not in ("", ".")]
             if not any(map(_is_hidden, parts)):

@@ -94,7 +94,7 @@ def test_split_files(tmp_path: Path) -> None:
     same(import_files([xall, yall, lall]).vectors["image"], FEATURES)
     refused(r"view image: expected one variable, found IAll in .* and XAll in .*ignore", iall, xall, lall)
     same(import_files([iall, xall, lall], ignore=["IAll"]).vectors["image"], FEATURES)
-    refused("ignore 'iall'.*Did you mean 'IAll'", iall, lall, ignore=["iall"])
+    refused("ignore 'iall'.*Known: IAll, LAll", iall, lall, ignore=["iall"])
     refused(r"LAll: expected once, found in .*lall\.mat and in", lall, write5(tmp_path / "b.mat", LAll=LABELS), yall)
 
 
@@ -171,6 +171,8 @@ def test_pictures_in_a_zip_and_twice(tmp_path: Path) -> None:
     assert import_files([lists], root).images[2] == "mirflickr25k.zip!/mirflickr/im2.jpg"
     _pictures(root, ["mirflickr/im2.jpg"])
     refused(r"expected one file for C:/data/mirflickr/im2\.jpg, found", lists, images=root)
+    short = write5(tmp_path / "y.mat", index=["mirflickr/im2.jpg", "im1.jpg"], LAll=LABELS[:2])
+    assert import_files([short], root).images == ("mirflickr/im2.jpg", "mirflickr25k.zip!/mirflickr/im1.jpg")
     (root / "other.zip").write_bytes(b"PK")
     refused(r"other\.zip: expected a zip", lists, images=root)
 

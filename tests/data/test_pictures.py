@@ -149,10 +149,18 @@ def test_what_was_checked_is_checked_again_only_when_it_changed(tmp_path: Path) 
     assert _checked(root, names, memory) == ({"a.jpg": "truncated", "c.jpg": "missing"}, [])
 
 
-@pytest.mark.parametrize("often", [True, False])
-def test_an_interrupted_check_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, often: bool) -> None:
+def test_what_a_power_failure_would_leave_grows_with_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", 2)
-    monkeypatch.setattr(module, "SAVE_EVERY", -1.0 if often else 1e9)
+    monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
+    memory, kept = tmp_path / "memory", []
+    source = _write(tmp_path / "root", GOOD)
+    check(source, list(GOOD), memory, lambda *_: kept.append(memory.read_text().count("\n") if memory.exists() else 0))
+    assert kept == [0, 0, 2, 4, 6, 8], "each told before it is kept"
+
+
+def test_an_interrupted_check_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "SAVE_EVERY", 1e9)
     root, memory = tmp_path / "root", tmp_path / "memory"
     names = sorted(f"{i}.jpg" for i in range(40))
     _write(root, dict.fromkeys(names, GOOD["rgb.jpg"]) | {"3.jpg": b""})

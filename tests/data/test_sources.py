@@ -299,7 +299,9 @@ def test_damaged_text_is_told_by_file_and_line(
 
 
 def test_where_any_encoding_will_do_latin_1_stands_in_and_is_counted(tmp_path: Path) -> None:
-    _lay(tmp_path, {"a.txt": b"caf\xe9\r\n\xfc", "b.txt": "é\n".encode(), "c.txt": b"\xe9\0", "d.txt": b"\xe9\n\r\n"})
+    _lay(
+        tmp_path, {"a.txt": b"caf\xe9\r\n\xfc", "b.txt": "é\n".encode(), "c.txt": b"caf\xe9\0", "d.txt": b"\xe9\n\r\n"}
+    )
     source = Sources(tmp_path, any_encoding=True)
     assert source.lines("a.txt") == ["café", "ü"] and source.lines("b.txt") == ["é"]
     assert source.fallbacks == ["a.txt"]
