@@ -20,5 +20,6 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     kept = os.environ.get("HASHBENCH_TEST_CACHE")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HASHBENCH_CACHE", kept or str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HASHBENCH_DATA", str(tmp_path_factory.mktemp("data")))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield

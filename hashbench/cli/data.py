@@ -12,7 +12,7 @@ from hashbench.cli.output import complain, print_json, print_table
 from hashbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from hashbench.dataset import Dataset
+    from hashbench.data.prepared import Prepared
 
 data = typer.Typer(no_args_is_help=True, help="Prepare, verify and import data sets; HASHBENCH_DATA is where they go.")
 
@@ -107,6 +107,9 @@ def info(
     if json:
         print_json([{"name": m.name, "of": m.of, "items": m.items, "root": m.root, "time": m.time} for m in found])
         return
+    if not found:
+        typer.echo(f"nothing is prepared in {data_dir()}; hashbench data prepare or import makes a data set")
+        return
     rows = [[m.name, m.of, f"{m.items:,}", m.root, m.time] for m in found]
     print_table(f"prepared in {data_dir()}", ["name", "of", "items", "files", "when"], rows)
 
@@ -162,7 +165,8 @@ def _folder(name: str) -> Path:
 
     found = catalogue.here()
     if name not in found:
-        raise UsageError(f"{name!r} is not prepared here. {did_you_mean(name, found)}")
+        guess = did_you_mean(name, found) if found else "Nothing is; hashbench data prepare or import makes one"
+        raise UsageError(f"{name!r} is not prepared here. {guess}")
     return found[name]
 
 
@@ -187,7 +191,9 @@ def _tell(name: str, json: bool) -> None:
     manifest, protocols = first.manifest, []
     for protocol in first.protocols:
         try:
-            protocols.append(_protocol(catalogue.open_dataset(name, protocol)))
+            opened = catalogue.open_dataset(name, protocol)
+            assert isinstance(opened, Prepared)
+            protocols.append(_protocol(opened))
         except DataError as error:
             protocols.append({"id": protocol, "problem": str(error)})
     sizes = dict(zip(first.table.class_names, first.table.labels.sum(0, dtype=int).tolist(), strict=True))
@@ -201,28 +207,34 @@ def _tell(name: str, json: bool) -> None:
     if manifest.bad:
         some = "; ".join(f"{path}: {why}" for path, why in list(manifest.bad.items())[:3])
         typer.echo(f"{len(manifest.bad):,} pictures left out: {some}")
+    for part in dict.fromkeys(p["subset"] for p in protocols if p.get("subset")):
+        typer.echo(f"pictures are missing: {part}")
     for note in manifest.notes:
         typer.echo(note)
     rows = [
-        [p["id"], p["problem"], "", "", "", "", ""] if "problem" in p else
-        [p["id"], p["items"], p["query"], p["database"], p["train"], p["validation"], p["chance"]]
+        [p["id"], p["problem"], "", "", "", "", "", ""] if "problem" in p else
+        [p["id"], p["items"].partition(":")[0], f"{p['count']:,}", p["query"], p["database"], p["train"],
+         p["validation"], p["chance"]]
         for p in protocols
     ]  # fmt: skip
-    print_table("protocols", ["id", "items", "query", "database", "train", "validation", "chance"], rows)
+    print_table("protocols", ["id", "item set", "items", "query", "database", "train", "validation", "chance"], rows)
     most = sorted(sizes.items(), key=lambda of: -of[1])
     typer.echo(f"{len(sizes)} classes: " + ", ".join(f"{label} {count:,}" for label, count in most[:12])
                + (", ..." if len(most) > 12 else ""))  # fmt: skip
     typer.echo(f"licence: {first.licence}")
 
 
-def _protocol(opened: Dataset) -> dict[str, Any]:
+def _protocol(opened: Prepared) -> dict[str, Any]:
     from hashbench.dataset import SIDES
     from hashbench.retrieval import chance_level
 
     split = opened.split
+    missing = opened.listed - len(opened)
     return {
         "id": opened.rules.id,
         "items": opened.rules.items,
+        "count": len(opened),
+        "subset": f"{len(opened):,} of {opened.listed:,} items of {opened.subset}" if missing else "",
         "split": opened.split_digest,
         "rule": opened.rules.split,
         "text": opened.rules.text,

@@ -295,8 +295,7 @@ class Prepared(Dataset):
         if self._plan.recipe.items and len(rows) != self._plan.recipe.items:
             count += f" (the complete set has {self._plan.recipe.items:,})"
         if len(there) < len(rows):
-            named = digest([self.table.ids[rows[at]] for at in there.tolist()])[:8]
-            count += f", {len(there):,} of them with a picture: subset {self._plan.recipe.name}/{named}"
+            count += f", {len(there):,} of them with a picture: subset {self._subset(rows[there])}"
         return count + (", a tiny synthetic stand-in" if self.manifest.tiny else "")
 
     @cached_property
@@ -324,6 +323,14 @@ class Prepared(Dataset):
     def listed(self) -> int:
         """Items of the protocol's item set, with or without a picture on this machine."""
         return self._chosen.listed
+
+    @property
+    def subset(self) -> str:
+        """``item set/digest`` of the items that are there, a name that no other subset has."""
+        return self._subset(self._chosen.rows)
+
+    def _subset(self, rows: Index) -> str:
+        return f"{self._plan.recipe.name}/{digest([self.table.ids[row] for row in rows.tolist()])[:8]}"
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ class Sources:
         if packed := [path for path, member in self._files.items() if self._is_unread(path, member)]:
             said.append(f"unpack what lies there as {_some(packed)}, which is not read in place")
         if self._outward:
-            said.append(f"links that lead out of the root are not followed: {_some(self._outward)}")
+            said.append(f"links that lead out of the root from a folder in it are not followed: {_some(self._outward)}")
         raise DataError("; ".join([*said, hint]))
 
     def match(self, pattern: str) -> list[str]:
@@ -261,9 +261,10 @@ class Sources:
         return names
 
     def _walk(self, outward: list[str]) -> Iterator[str]:
-        """Every file in a folder; links within the root are files of their own, links to folders are left out."""
+        """Every file in a folder. A link in the root itself is its owner's word and is followed, once; deeper ones,
+        which an archive may have brought, only to files below the root."""
         real = os.path.realpath(self.root)
-        folders = [""]
+        seen, folders = {real}, [""]
         while folders:
             folder = folders.pop()
             try:
@@ -272,18 +273,20 @@ class Sources:
                         path = folder + entry.name
                         if _is_hidden(entry.name):
                             continue
-                        if entry.is_symlink():
-                            target = Path(
-                                os.path.realpath(entry.path)
-                            )  # Path.resolve raises where links run in a circle
-                            if not target.is_relative_to(real):
-                                outward.append(path)
-                            elif target.is_file():
+                        if not entry.is_symlink():
+                            if entry.is_dir(follow_symlinks=False):
+                                folders.append(f"{path}/")
+                            elif entry.is_file(follow_symlinks=False):
                                 yield path
-                        elif entry.is_dir(follow_symlinks=False):
-                            folders.append(f"{path}/")
-                        elif entry.is_file(follow_symlinks=False):
+                            continue
+                        target = Path(os.path.realpath(entry.path))  # Path.resolve raises where links run in a circle
+                        if folder and not target.is_relative_to(real):
+                            outward.append(path)
+                        elif target.is_file():
                             yield path
+                        elif not folder and target.is_dir() and str(target) not in seen:
+                            seen.add(str(target))
+                            folders.append(f"{path}/")
             except OSError as error:
                 raise DataError(f"{self.root / folder}: the folder cannot be listed ({error.strerror})") from error
 

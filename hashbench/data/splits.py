@@ -23,6 +23,10 @@ VALIDATION_SHARE = 10
 trained on serves as one, by the rank of its id."""
 
 
+FEWEST = 10
+"""Below so many items no count is scaled down."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Items:
     """What a rule may look at; rows are those of the recipe, in its order."""
@@ -71,7 +75,7 @@ class Counting(SplitRule):
 
     def scaled(self, share: float) -> Self:
         def smaller(count: int) -> int:
-            return max(1, round(count * share)) if count else 0
+            return max(min(count, FEWEST), round(count * share))
 
         counts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "seed"}  # type: ignore[arg-type]
         for name, count in counts.items():

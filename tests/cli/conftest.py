@@ -60,6 +60,7 @@ def hashbench(
     """Run a command in this process, in a folder of its own."""
     monkeypatch.syspath_prepend(stranger)
     monkeypatch.setenv("HASHBENCH_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("HASHBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
 
     def call(*words: object) -> Outcome:

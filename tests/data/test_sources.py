@@ -137,8 +137,8 @@ def test_nothing_outside_the_root_is_listed_or_read(tmp_path: Path) -> None:
     (tmp_path / "out/inner.txt").write_text("secret")
     root = tmp_path / "root"
     source = _lay(root, {"a/b.txt": b"mine", "z.zip!/../evil.txt": b"", "z.zip!//abs.txt": b"", "z.zip!/ok/c.txt": b""})
-    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
-    (root / "links").symlink_to(tmp_path / "out")
+    (root / "a/link.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "a/links").symlink_to(tmp_path / "out")
     (root / "circle").symlink_to(root / "circle")
     (root / "up").symlink_to(root)
     (root / "same.txt").symlink_to(root / "a/b.txt")
@@ -151,12 +151,32 @@ def test_nothing_outside_the_root_is_listed_or_read(tmp_path: Path) -> None:
         archive.writestr("__MACOSX/ok/._c.txt", "")
     assert source.match("*") == ["a/b.txt", "same.txt", "z.zip", "z.zip!/ok/c.txt", "z.zip!/win/c.txt"]
     assert source.read("same.txt") == b"mine"
-    for path in ("../secret.txt", "link.txt", "links/inner.txt", str(tmp_path / "secret.txt"), "z.zip!/../evil.txt"):
+    for path in (
+        "../secret.txt",
+        "a/link.txt",
+        "a/links/inner.txt",
+        str(tmp_path / "secret.txt"),
+        "z.zip!/../evil.txt",
+    ):
         assert not source.exists(path)
         with pytest.raises(DataError, match="no such file"):
             source.read(path)
-    with pytest.raises(DataError, match=r"links that lead out of the root are not followed: link\.txt, links"):
+    with pytest.raises(DataError, match=r"from a folder in it are not followed: a/link\.txt, a/links"):
         source.need("inner.txt", hint="")
+
+
+def test_links_in_the_root_itself_are_followed(tmp_path: Path) -> None:
+    """Pictures often lie on another disk: the owner of the root links them."""
+    (tmp_path / "disk/pictures/deep").mkdir(parents=True)
+    (tmp_path / "disk/pictures/deep/im1.jpg").write_bytes(b"1")
+    (tmp_path / "disk/list.txt").write_bytes(b"2")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "pictures").symlink_to(tmp_path / "disk/pictures")
+    (root / "again").symlink_to(tmp_path / "disk/pictures")
+    (root / "list.txt").symlink_to(tmp_path / "disk/list.txt")
+    found = Sources(root).match("im1.jpg") + Sources(root).match("list.txt")
+    assert len(found) == 2 and found[1] == "list.txt" and found[0].endswith("/deep/im1.jpg"), "each once"
 
 
 def test_a_file_too_large_to_be_read_is_refused_by_its_declared_size(
