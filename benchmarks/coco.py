@@ -103,9 +103,8 @@ class Coco(Official):
 
     @classmethod
     def read(cls, sources: Sources, items: int) -> Table:
-        year = 2014 if sources.find(_file("instances", "train", 2014)) else 2017
-        if sources.find(_file("instances", "train", 2017)):
-            year = 2017
+        there = [year for year in (2017, 2014) if sources.find(_file("instances", "train", year))]
+        year = there[0] if there else 2017  # 2017 also says in which rows the field permutes
         names: dict[int, str] = {}
         lists: dict[str, list[int]] = {}
         objects: dict[int, set[int]] = {}

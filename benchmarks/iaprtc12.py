@@ -195,7 +195,7 @@ def _captions(sources: Sources, path: str | None, image: int) -> tuple[str, ...]
     where = sources.named(path)
     named = _tag(text, "IMAGE", where)
     if named.rpartition("/")[2] != f"{image}.jpg":
-        line = text[: text.find("<IMAGE>")].count("\n") + 1
+        line = text.count("\n", 0, text.find("<IMAGE>")) + 1
         raise DataError(f"{where} line {line}: expected image {image}.jpg, found {named!r}; files were swapped")
     words = (" ".join(html.unescape(_tag(text, tag, where)).split()) for tag in ("DESCRIPTION", "TITLE"))
     return tuple(each for each in words if each)
@@ -204,7 +204,7 @@ def _captions(sources: Sources, path: str | None, image: int) -> tuple[str, ...]
 def _tag(text: str, tag: str, where: str) -> str:
     start, end = text.find(f"<{tag}>"), text.find(f"</{tag}>")
     if start < 0 or end < start:
-        line = text[: max(start, 0)].count("\n") + 1 if start >= 0 else text.count("\n") + 1
+        line = text.count("\n", 0, start if start >= 0 else None) + 1
         raise DataError(f"{where} line {line}: expected <{tag}> and </{tag}>, found not both; unpack it again")
     return text[start + len(tag) + 2 : end].strip()
 

@@ -165,7 +165,7 @@ class Mirflickr25k(Official):
         Plan(
             id="mir-d-ucch@1",
             recipe=MIR_20015,
-            split=InOrder(query=2_000, train=18_015, queries="last"),
+            split=InOrder(query=2_000, train=None, queries="last"),
             words=COMMON,
             note="UCCH, which trains on the whole database; rows in the order of the image numbers is assumed",
         ),
@@ -183,13 +183,13 @@ class Mirflickr25k(Official):
     def read(cls, sources: Sources, items: int) -> Table:
         """See :meth:`Official.read`. Ids are ``im1``, ``im2``, ...; pictures lie where ``doc`` and ``meta`` do."""
         common = sources.need("doc/common_tags.txt", hint=cls.layout)
-        home = sources.folder(sources.folder(common))
-        tags = [sources.lines(f"{home}/meta/tags/tags{number}.txt") for number in range(1, items + 1)]
+        home = common.removesuffix("doc/common_tags.txt")
+        tags = [" ".join(sources.lines(f"{home}meta/tags/tags{number}.txt")).split() for number in range(1, items + 1)]
         return Table(
             ids=tuple(f"im{number}" for number in range(1, items + 1)),
             class_names=tuple(map(class_name, COUNTS)),
             labels=_labels(sources, items, cls.layout),
-            images=tuple(f"{home}/im{number}.jpg" for number in range(1, items + 1)),
+            images=tuple(f"{home}im{number}.jpg" for number in range(1, items + 1)),
             captions=tuple((" ".join(words),) if words else () for words in tags),
             vocabulary=_vocabulary(sources, common, COMMON_TAGS if items == cls.expected.items else None),
         )

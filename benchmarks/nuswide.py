@@ -138,7 +138,7 @@ class NusWide(Official):
         Plan(
             id="nus-d-ucch@1",
             recipe=NUS10_186577,
-            split=InOrder(query=2_100, train=184_477, queries="last"),
+            split=InOrder(query=2_100, train=None, queries="last"),
             words=COMMON,
             note=f"UCCH, which trains on the whole database; {_AS_LISTED}",
         ),

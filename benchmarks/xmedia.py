@@ -16,7 +16,6 @@ Traps:
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -69,15 +68,13 @@ class XMedia(Official):
             raise DataError(f"{sources.named(path)}: unpack the archive; a .mat file is not read inside one")
         sources.read(path)  # which also notes its checksum
         table = import_files([sources.root / path])
-        vectors = {PLAIN.get(view, view): numbers for view, numbers in table.vectors.items()}
-        if missing := {*SIZES, "audio", "d3"} - vectors.keys():
+        if missing := {*SIZES, "audio", "d3"} - table.vectors.keys():
             raise DataError(f"{sources.named(path)}: expected five views, found none of {', '.join(sorted(missing))}")
         for view, size in SIZES.items():
-            if items == cls.expected.items and vectors[view].shape[1] != size:
-                found = vectors[view].shape[1]
+            found = table.vectors[view].shape[1]
+            if items == cls.expected.items and found != size:
                 raise DataError(f"{sources.named(path)}: {view}: expected {size} numbers an item, found {found}")
-        present = {PLAIN.get(view, view): which for view, which in table.present.items()}
-        return replace(table, vectors=vectors, present=present)
+        return table
 
     @classmethod
     def make_tiny(cls, root: Path, items: int) -> None:
@@ -100,9 +97,6 @@ class XMedia(Official):
                     content[f"{side}{name}Cat"] = chosen[:, None].astype(float)
         savemat(root / FILE, content)
 
-
-PLAIN = {"3d": "d3"}
-"""View names that are no plain names, to those that are."""
 
 TINY = {
     "I_%s_CNN": ("pair", 12),

@@ -121,11 +121,15 @@ def check(
     """Check that a plug-in keeps its contract; says what was checked and how many checks ran."""
     from hashbench import testing
     from hashbench.backbone import open_backbone
+    from hashbench.data import catalogue
 
     if name in registry.methods.entries():
         reports = [testing.check_method(registry.methods.get(name))]
-    elif name in registry.datasets.entries():
-        reports = [testing.check_dataset(registry.datasets.get(name))]
+    elif name in {**registry.datasets.entries(), **catalogue.here()}:
+        opened = catalogue.open_dataset(name)
+        len(opened)  # one line where it is not prepared, instead of one a law
+        here = name in catalogue.here()
+        reports = [testing.check_dataset(type(opened), name=name if here else None)]
     else:
         reports = [
             testing.check_backbone(open_backbone(modality, name, vocabulary=("red", "round", "tree")))

@@ -27,7 +27,9 @@ def prepare(
     root: RootOption,
     as_name: Annotated[str | None, typer.Option("--as", help="Name to keep it under; its own.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch what the official place serves.")] = False,
-    verify: Annotated[bool, typer.Option(help="Compare archives with their known size and md5.")] = True,
+    verify: Annotated[
+        bool, typer.Option(help="Refuse archives, counts and digests that are not the published ones.")
+    ] = True,
     bad_images: Annotated[
         Literal["error", "skip"], typer.Option(help="What missing and damaged pictures mean; skip leaves them out.")
     ] = "error",

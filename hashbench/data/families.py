@@ -97,7 +97,7 @@ def _xmedia(cnn: str, bow: str) -> tuple[Part, ...]:
         ("pair", {"image": f"I_%s{cnn}", "text": f"T_%s{bow}"}, "%sImgCat %sTxtCat"),
         ("video", {"video": f"V_%s{cnn}"}, "%sVidCat"),
         ("audio", {"audio": "A_%s"}, "%sAudCat"),
-        ("3d", {"3d": "d3_%s"}, "%s3dCat"),
+        ("3d", {"d3": "d3_%s"}, "%s3dCat"),
     )
     return tuple(
         Part(

@@ -279,7 +279,7 @@ class Prepared(Dataset):
         self.rules = replace(
             self.rules,
             items=f"{plan.recipe}; {self._coverage(rows, there)}",
-            split=f"{rule}" + ("" if complete else " (sizes scaled to this item set)"),
+            split=_noted(f"{rule}" + ("" if complete else " (sizes scaled to this item set)"), plan),
         )
         return _Chosen(rows[there], labels[there], names, _split(drawn, there), len(rows))
 
@@ -365,12 +365,16 @@ def rules_of(plans: Sequence[Plan]) -> dict[str, Rules]:
         plan.id: Rules(
             id=plan.id,
             items=str(plan.recipe),
-            split=str(plan.split) + (f"; {plan.note}" if plan.note else ""),
+            split=_noted(str(plan.split), plan),
             text="vectors that come with the data set" if plan.vectors else str(plan.words),
             metric=plan.metric,
         )
         for plan in plans
     }
+
+
+def _noted(rule: str, plan: Plan) -> str:
+    return f"{rule}; {plan.note}" if plan.note else rule
 
 
 def _in_order(named: tuple[str, Source]) -> tuple[int, str]:

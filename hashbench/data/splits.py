@@ -131,18 +131,21 @@ class InOrder(Counting):
     """Rows as they stand: queries from one end, training items right after them or from the other end."""
 
     query: int
-    train: int
+    train: int | None
+    """None: all but the queries."""
     queries: Literal["first", "last"] = "first"
 
     def draw(self, items: Items) -> Drawn:
-        rows = np.arange(len(items))
+        rows, size = np.arange(len(items)), len(items) - self.query if self.train is None else self.train
         if self.queries == "first":
-            query, train, _ = _cut(rows, self.query, self.train)
+            query, train, _ = _cut(rows, self.query, size)
         else:
-            train, _, query = _cut(rows, self.train, len(items) - self.train - self.query)
+            train, _, query = _cut(rows, size, len(items) - size - self.query)
         return _field(items, query, train)
 
     def __str__(self) -> str:
+        if self.train is None:
+            return f"the {self.queries} {self.query:,} rows are queries, all others are database and training items"
         train = "the next" if self.queries == "first" else "the first"
         return f"the {self.queries} {self.query:,} rows are queries, {train} {self.train:,} are for training; {_REST}"
 

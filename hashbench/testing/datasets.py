@@ -12,7 +12,8 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from hashbench.dataset import SIDES, Dataset, Raw, Vectors
+from hashbench.data import catalogue
+from hashbench.dataset import SIDES, Dataset, Raw, Rules, Vectors
 from hashbench.errors import UsageError
 from hashbench.testing.fresh import Fresh, fresh, require_light_import
 from hashbench.testing.report import Broken, NotApplicable, Report, bind, judge, require
@@ -30,9 +31,19 @@ class Opening:
     """None: the default."""
     thorough: bool = False
     """Whether all pictures are decoded."""
+    name: str | None = None
+    """Under which name it was prepared or imported, if it has to be."""
 
     def __call__(self) -> Dataset:
-        return self.cls(self.protocol)
+        return self.under(self.protocol)
+
+    def under(self, protocol: str | None) -> Dataset:
+        """It under another protocol."""
+        return catalogue.open_dataset(self.name, protocol) if self.name else self.cls(protocol)
+
+    @property
+    def protocols(self) -> Mapping[str, Rules]:
+        return self().protocols if self.name else self.cls.protocols
 
     def __str__(self) -> str:
         return f"{self.cls.__name__}({self.protocol})" if self.protocol else self.cls.__name__
@@ -44,6 +55,7 @@ def check_dataset(
     expected_failures: Mapping[str, str] = {},
     *,
     thorough: bool = False,
+    name: str | None = None,
 ) -> Report:
     """Check that a data set keeps the contract under a protocol.
 
@@ -52,8 +64,9 @@ def check_dataset(
         protocol: Its id; None: the default.
         expected_failures: Check name to the reason why it is known to fail.
         thorough: Decode all pictures, not a sample.
+        name: Under which name it was prepared or imported on this machine, if it has to be.
     """
-    opening = Opening(cls, protocol, thorough)
+    opening = Opening(cls, protocol, thorough, name)
     return judge(str(opening), bind(LAWS, opening, str(opening)), expected_failures)
 
 
@@ -69,14 +82,14 @@ def check_declared(opening: Opening) -> None:
 
 def check_protocols(opening: Opening) -> None:
     """Every protocol opens and has complete rules under its own id, ``name@version``."""
-    require(len(opening.cls.protocols) > 0, "there is no protocol")
-    for key, rules in opening.cls.protocols.items():
+    require(len(opening.protocols) > 0, "there is no protocol")
+    for key, rules in opening.protocols.items():
         require(rules.id == key, f"protocol {key!r} calls itself {rules.id!r}")
         require(re.fullmatch(r"[a-z0-9][a-z0-9.+_-]*@\d+", key) is not None, f"{key!r}: expected name@version")
         for f in fields(rules):
             value = getattr(rules, f.name)
             require(isinstance(value, str) and bool(value.strip()), f"protocol {key!r}: {f.name} is empty")
-        data = opening.cls(key)
+        data = opening.under(key)
         require(data.rules == rules, f"opened as {key!r}, it has the rules of {data.rules.id!r}")
         require(len(data.split.query) > 0, f"protocol {key!r} has no queries")
 
@@ -84,9 +97,9 @@ def check_protocols(opening: Opening) -> None:
 def check_unknown_protocol(opening: Opening) -> None:
     """An unknown protocol is refused with UsageError, and the known ones are named."""
     try:
-        opening.cls("no-such-protocol@0")
+        opening.under("no-such-protocol@0")
     except UsageError as error:
-        missing = [key for key in opening.cls.protocols if key not in str(error)]
+        missing = [key for key in opening.protocols if key not in str(error)]
         require(not missing, f"the refusal does not name {', '.join(missing)}")
     else:
         raise Broken("an unknown protocol is accepted")
@@ -326,8 +339,10 @@ def _digests(data: Dataset) -> dict[str, Any]:
 
 
 def _fresh(opening: Opening) -> Fresh:
+    prepared = "importlib.import_module('hashbench.data.catalogue').open_dataset"
+    opened = f"{prepared}({opening.name!r}, {opening.protocol!r})" if opening.name else f"cls({opening.protocol!r})"
     expression = (
         "(lambda d: {'revision': d.revision, 'split': d.split_digest, "
-        f"**{{'view ' + v: d.view_digest(v) for v in d.views}}}})(cls({opening.protocol!r}))"
+        f"**{{'view ' + v: d.view_digest(v) for v in d.views}}}})({opened})"
     )
     return fresh(opening.cls, expression)

@@ -46,7 +46,6 @@ class Fresh:
     """Value of the expression."""
 
 
-@cache
 def fresh(cls: type, expression: str = "None") -> Fresh:
     """Import ``cls`` in a new process with another hash seed, once for each expression over ``cls``.
 
@@ -54,6 +53,11 @@ def fresh(cls: type, expression: str = "None") -> Fresh:
         NotApplicable: a new process cannot import the class by name.
         Broken: the import or the expression fails there.
     """
+    return _fresh(cls, expression, os.environ.get("HASHBENCH_DATA"))
+
+
+@cache
+def _fresh(cls: type, expression: str, data_dir: str | None) -> Fresh:
     if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
         raise NotApplicable("a new process cannot import it; define it at the top level of a module")
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"

@@ -21,7 +21,6 @@ from hashbench.data.table import Table
 from hashbench.errors import DataError
 from hashbench.registry import datasets
 from hashbench.testing import check_dataset
-from hashbench.testing.fresh import fresh
 
 Iapr: Any = datasets.get("iaprtc12")
 module: Any = sys.modules[Iapr.__module__]
@@ -71,11 +70,7 @@ def test_the_text_is_the_description_then_the_title(root: Path) -> None:
 @pytest.mark.parametrize("protocol", Iapr.protocols)
 def test_every_protocol_keeps_the_contract(root: Path, protocol: str) -> None:
     _prepared(root)
-    fresh.cache_clear()  # what other processes found elsewhere under this name is about other data
-    try:
-        assert check_dataset(Iapr, protocol).failures == {}
-    finally:
-        fresh.cache_clear()
+    assert check_dataset(Iapr, protocol).failures == {}
 
 
 def test_the_title_belongs_to_the_text_under_its_own_protocol(root: Path) -> None:

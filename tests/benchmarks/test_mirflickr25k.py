@@ -88,6 +88,11 @@ def _in_one_more_folder(root: Path) -> None:
     (root / ANNOTATIONS).rename(root / "mirflickr25k/annotations")
 
 
+def _in_the_root(root: Path) -> None:
+    for path in (root / "mirflickr").iterdir():
+        path.rename(root / path.name)
+
+
 def _as_zips(root: Path) -> None:
     for archive, folder, inside in (
         ("mirflickr25k.zip", "mirflickr", "mirflickr/"),
@@ -104,7 +109,7 @@ def _with_line_feeds(root: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
 
 
-@pytest.mark.parametrize("change", [_in_one_more_folder, _as_zips, _with_line_feeds])
+@pytest.mark.parametrize("change", [_in_one_more_folder, _in_the_root, _as_zips, _with_line_feeds])
 def test_the_same_content_is_the_same_table(made: Path, root: Path, change: Change) -> None:
     change(root)
     table = read(root)
@@ -160,6 +165,13 @@ def test_what_is_wrong_is_refused_with_its_place(root: Path, change: Change, mes
         read(root)
 
 
+def test_a_missing_picture_is_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HASHBENCH_DATA", str(tmp_path / "data"))
+    (root / "mirflickr/im7.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 pictures cannot be used: mirflickr/im7\.jpg: missing"):
+        prepare.prepare(CLS, root, prepare.Choices(), lambda *_: None)
+
+
 def test_latin_1_is_read_where_it_is_asked_for(root: Path) -> None:
     (root / TAGS).write_bytes("köln\r\n".encode("latin-1"))
     assert read(root, any_encoding=True).captions[0] == ("köln",)
@@ -177,14 +189,11 @@ def test_labels_that_keep_the_lines_in_order_are_compared_with_the_official_ones
     table = read(made)
     sums = dict(zip(table.class_names, table.labels.sum(0, dtype=int).tolist(), strict=True))
     monkeypatch.setattr(CLS, "expected", Expected(items=ITEMS, classes=sums, labels_sha256="0" * 64))
-    with pytest.raises(DataError, match="labels: expected sha256 0000"):
-        prepare._compare(CLS, table)
+    assert next(prepare.surprises(CLS, table)).startswith("labels: expected sha256 0000")
     short = table.labels.copy()
     short[np.flatnonzero(short[:, 0])[0], 0] = 0
-    with pytest.raises(
-        DataError, match=f"class 'animals': expected {sums['animals']} items, found {sums['animals'] - 1}"
-    ):
-        prepare._compare(CLS, replace(table, labels=short))
+    first = next(prepare.surprises(CLS, replace(table, labels=short)))
+    assert first.startswith(f"class 'animals': expected {sums['animals']} items, found {sums['animals'] - 1}")
 
 
 @pytest.mark.parametrize("protocol", CLS.protocols)

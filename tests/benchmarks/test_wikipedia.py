@@ -20,7 +20,6 @@ from hashbench.data.table import Table
 from hashbench.errors import DataError
 from hashbench.registry import datasets
 from hashbench.testing import check_dataset
-from hashbench.testing.fresh import fresh
 
 Wikipedia: Any = datasets.get("wikipedia")
 module: Any = sys.modules[Wikipedia.__module__]
@@ -79,11 +78,7 @@ def test_what_is_read_is_what_was_drawn(root: Path) -> None:
 @pytest.mark.parametrize("protocol", Wikipedia.protocols)
 def test_every_protocol_keeps_the_contract(root: Path, protocol: str) -> None:
     _prepared(root)
-    fresh.cache_clear()  # what other processes found elsewhere under this name is about other data
-    try:
-        assert check_dataset(Wikipedia, protocol).failures == {}
-    finally:
-        fresh.cache_clear()
+    assert check_dataset(Wikipedia, protocol).failures == {}
 
 
 def test_the_archive_itself_is_read_as_it_is(root: Path, tmp_path: Path) -> None:

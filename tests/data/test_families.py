@@ -321,18 +321,18 @@ def test_xmedia(older: bool, tmp_path: Path) -> None:
     path = write5(tmp_path / "XMediaFeatures.mat", **content)
     table = import_files([path])
     assert len(table) == 7 + 5 + 9 + 6
-    assert set(table.vectors) == {"image", "text", "video", "audio", "3d"} == set(table.present)
+    assert set(table.vectors) == {"image", "text", "video", "audio", "d3"} == set(table.present)
     at = {item: row for row, item in enumerate(table.ids)}
     for item, view, name, row in (
         ("pair-tr-3", "image", "I_tr_CNN", 3),
         ("pair-te-2", "text", "T_te_BOW", 2),
         ("video-te-1", "video", "V_te_CNN", 1),
         ("audio-tr-4", "audio", "A_tr", 4),
-        ("3d-te-0", "3d", "d3_te", 0),
+        ("3d-te-0", "d3", "d3_te", 0),
     ):
         assert table.present[view][at[item]]
         np.testing.assert_array_equal(all_of(table.vectors[view])[at[item]], content[name][row])
-    for view, count in {"image": 7, "text": 7, "video": 5, "audio": 9, "3d": 6}.items():
+    for view, count in {"image": 7, "text": 7, "video": 5, "audio": 9, "d3": 6}.items():
         assert table.present[view].sum() == count
         assert not all_of(table.vectors[view])[~table.present[view]].any()
     assert (table.labels.argmax(1) + 1)[at["audio-tr-4"]] == 3  # counted from 1
