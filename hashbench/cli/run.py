@@ -128,5 +128,5 @@ def _print_plan(bench: Bench, specs: list[Spec], records: Store, json: bool) -> 
                 [[s.key[:16], s.method, s.bits, s.seed, states[s.key]] for s in specs])  # fmt: skip
     typer.echo(f"protocol {first.protocol}, split {first.split}, device {bench.device}")
     for view, identity in first.views.items():
-        typer.echo(f"{view}: {identity}: {features[view]}")
+        typer.echo(f"{view}: {identity}: {features.get(view, 'reads label prompts')}")
     typer.echo("settings: " + " ".join(f"{name}={value}" for name, value in first.config.items()))

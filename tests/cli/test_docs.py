@@ -18,22 +18,33 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def commands(page: Path) -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
-    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("hashbench ")]
+def steps(page: Path) -> list[tuple[str, str]]:
+    """(language, code) of what a page shows to be run, in its order; a shell block is one step a command."""
+    found: list[tuple[str, str]] = []
+    for language, block in re.findall(r"```(sh|python)\n(.*?)```", page.read_text(), re.DOTALL):
+        if language == "python":
+            found.append(("python", block))
+        else:
+            lines = [line.partition("#")[0].strip() for line in block.splitlines()]
+            found += [("sh", line) for line in lines if line.startswith("hashbench ")]
+    return found
 
 
-SHOWN = [(page.name, command) for page in PAGES for command in commands(page)]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_is_understood(hashbench: Hashbench, page: Path) -> None:
+    for language, code in steps(page):
+        if language == "sh":
+            _try(hashbench, page.name, code)
+        elif page.name == "data.md":  # makes the file that its next commands read
+            exec(compile(code, page.name, "exec"), {})
 
 
-@pytest.mark.parametrize(("page", "command"), SHOWN)
-def test_every_command_shown_is_understood(hashbench: Hashbench, page: str, command: str) -> None:
+def _try(hashbench: Hashbench, page: str, command: str) -> None:
     words = [{"mine": "nearest"}.get(word, word) for word in shlex.split(command)[1:]]
     if words[0] == "run":
         words = [word for word in words if word != "--dry-run"]
         done = hashbench(*words, "--dry-run")
-        assert "to run" in done.out
+        assert "to run" in done.out, f"{page}: {command}: {done.err}{done.out}"
     elif words[0] in ("results", "plot"):
         bits = ("--bits", "32") if "bits=32" in words else ("--bits", "6")
         method = "nearest" if bits[1] == "32" else "cca-itq"
