@@ -84,6 +84,32 @@ class Backbone(abc.ABC):
         """A fresh module, rows (b, ...) to float vectors (b, d). Normalising pixels is its first layer."""
 
 
+class Given(Backbone):
+    """Stands where a view is vectors already: nothing reads it, nothing is trained, nothing is cached."""
+
+    name = "given"
+    weights = "none"
+    transform = "as they are"
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+
+    @property
+    def dim(self) -> int:
+        return self._width
+
+    def prepare(self, items: Sequence[Any]) -> Tensor:
+        import numpy as np
+        import torch
+
+        return torch.from_numpy(np.stack(items).astype(np.float32))
+
+    def encoder(self) -> nn.Module:
+        from torch import nn
+
+        return nn.Identity()
+
+
 class WeightsUnavailable(DataError):
     """Trained weights were asked for and cannot be had: says the three ways out."""
 

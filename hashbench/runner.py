@@ -27,8 +27,7 @@ from torch import Tensor
 
 from hashbench import backbone as backbones
 from hashbench import prompts, registry, retrieval, store
-from hashbench.backbone import Backbone
-from hashbench.backbones.given import Given
+from hashbench.backbone import Backbone, Given
 from hashbench.conditions import Conditions, Reworded, disturb
 from hashbench.config import Config, did_you_mean, digest, validated
 from hashbench.data import catalogue
