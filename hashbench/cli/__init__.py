@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hashbench import __version__
-from hashbench.cli import browse, data, exchange, keep, plot, run
+from hashbench.cli import browse, data, exchange, keep, new, plot, run
 from hashbench.cli.output import complain
 from hashbench.errors import DataError, HashbenchError
 
@@ -29,6 +29,7 @@ app.command("list")(browse.list_)
 app.command("show")(browse.show)
 app.command("check")(browse.check)
 app.command("doctor")(keep.doctor)
+app.add_typer(new.new, name="new")
 app.add_typer(data.data, name="data")
 app.add_typer(keep.cache, name="cache")
 
