@@ -25,7 +25,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package installed by pip; its method and its data set are those that the docs show."""
     source = tmp_path_factory.mktemp("source") / "stranger"
     shutil.copytree(Path(__file__).parent / "stranger", source)
-    for page, module in (("method", "nearest"), ("dataset", "shapes")):
+    for page, module in (("method", "nearest"), ("dataset", "shapes"), ("backbones", "histo"), ("plot", "bits")):
         shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
         (source / f"{module}.py").write_text(shown[0])
     target = tmp_path_factory.mktemp("installed")
