@@ -204,12 +204,14 @@ def export(records: Store, record: Record, path: Path) -> dict[str, tuple[int, .
     if record.status != "done":
         raise UsageError(f"run {record.key[:16]}: {record.status}, so that it has no codes: {record.reason}")
     dataset, codes = measuring.stored(records, record)
+    if any(isinstance(each, retrieval.RealCodes) for each in codes.values()):
+        raise UsageError(f"run {record.key[:16]}: {record.spec.method} is real-valued and has no codes to export")
     arrays: dict[str, NDArray[Any]] = {}
     for letter, side in SIDES.items():
         first: Index | None = None
         for view in measuring.in_order(part.partition("/")[2] for part in codes):
             packed, rows = codes.get(f"{side}/{view}"), measuring.rows_with(dataset, side, view)
-            if packed is None or not len(packed):
+            if not isinstance(packed, retrieval.PackedCodes) or not len(packed):
                 continue
             key = SHORT.get(view, view)
             if _code_part(f"{letter}_{key}") != f"{side}/{view}":

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from hashbench.data import catalogue
 from hashbench.dataset import SIDES, Dataset, Index
 from hashbench.errors import DataError
 from hashbench.labelled import AS_GIVEN, LabelledItems
-from hashbench.retrieval import Evaluation, PackedCodes
+from hashbench.retrieval import AnyCodes, Evaluation, RealCodes
 from hashbench.store import Record, Store
 
 ENCODED_SIDES = ("query", "database", "validation")
@@ -44,7 +45,7 @@ def rows_with(dataset: Dataset, side: str, view: str) -> Index:
     return rows[dataset.present(view)[rows]]
 
 
-def evaluate_codes(dataset: Dataset, codes: Mapping[str, PackedCodes], cutoffs: Iterable[int] = ()) -> Evaluations:
+def evaluate_codes(dataset: Dataset, codes: Mapping[str, AnyCodes], cutoffs: Iterable[int] = ()) -> Evaluations:
     """Every task, asked by queries and by validation items, against the database.
 
     Args:
@@ -67,7 +68,7 @@ def evaluate_codes(dataset: Dataset, codes: Mapping[str, PackedCodes], cutoffs: 
             if query is None or database is None or not len(query) or not keep.any():
                 continue
             if not keep.all():
-                database, rows = PackedCodes(np.ascontiguousarray(database.words[keep]), database.bits), rows[keep]
+                database, rows = database.take(keep), rows[keep]
             found[side, f"{asking}->{answering}"] = retrieval.evaluate(
                 query, database, dataset.labels[rows_with(dataset, side, asking)], dataset.labels[rows], ranks
             )
@@ -97,7 +98,7 @@ def query_precisions(evaluations: Evaluations) -> dict[str, NDArray[np.float32]]
     return {task: found.average_precision for (side, task), found in evaluations.items() if side == "query"}
 
 
-def stored(records: Store, record: Record) -> tuple[Dataset, dict[str, PackedCodes]]:
+def stored(records: Store, record: Record) -> tuple[Dataset, dict[str, AnyCodes]]:
     """The codes of a finished run, and the data that they are measured on.
 
     Raises:
@@ -113,10 +114,25 @@ def stored(records: Store, record: Record) -> tuple[Dataset, dict[str, PackedCod
             f"run {record.key[:16]}: made on {record.spec.dataset} {record.spec.dataset_revision}, found revision "
             f"{dataset.revision}; its codes belong to other items, so run it again"
         )
-    codes = {name: retrieval.from_bytes(raw, record.spec.bits) for name, raw in records.codes(record).items()}
-    if {name: retrieval.digest(packed) for name, packed in codes.items()} != record.code_digests:
+    codes = {name: unpacked(raw, record.spec.bits) for name, raw in records.codes(record).items()}
+    if {name: code_digest(each) for name, each in codes.items()} != record.code_digests:
         raise DataError(f"{records.folder(record.spec)}: the codes are not those that were stored; run it again")
     return dataset, codes
+
+
+def packed(codes: AnyCodes) -> NDArray[Any]:
+    """Codes as the store keeps them: uint8 (n, ceil(k / 8)), or float32 (n, k) where they are real-valued."""
+    return codes.values if isinstance(codes, RealCodes) else retrieval.to_bytes(codes)
+
+
+def unpacked(stored: NDArray[Any], bits: int) -> AnyCodes:
+    """The inverse of :func:`packed`."""
+    return RealCodes(stored) if stored.dtype == np.float32 else retrieval.from_bytes(stored, bits)
+
+
+def code_digest(codes: AnyCodes) -> str:
+    """sha256 of codes of either kind."""
+    return codes.digest() if isinstance(codes, RealCodes) else retrieval.digest(codes)
 
 
 def evaluate_again(records: Store, record: Record) -> Record:
@@ -143,5 +159,5 @@ def _curves(evaluation: Evaluation) -> dict[str, list[float]]:
     return {
         f"{kind}/{name}": np.asarray(values).tolist()
         for kind, curve in (("radius", evaluation.radius), ("rank", evaluation.rank))
-        for name, values in vars(curve).items()
+        for name, values in (vars(curve).items() if curve else ())
     }

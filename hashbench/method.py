@@ -303,9 +303,17 @@ class Hasher:
 
     modules: Mapping[str, nn.Module]
 
-    @torch.no_grad()
     def encode(self, name: str, view: View, batch_size: int = 512) -> Codes:
         """(n, k) int8 codes of a view in evaluation mode; zero counts as +1, here and nowhere else.
+
+        Raises:
+            Diverged: an output is not finite.
+        """
+        return _signs(self.outputs(name, view, batch_size))
+
+    @torch.no_grad()
+    def outputs(self, name: str, view: View, batch_size: int = 512) -> Tensor:
+        """(n, k) float outputs of a view in evaluation mode, before the sign is taken.
 
         Raises:
             Diverged: an output is not finite.
@@ -315,7 +323,7 @@ class Hasher:
         out = torch.cat(outputs)
         if not bool(torch.isfinite(out).all()):
             raise Diverged(f"the {name} codes are not finite; lower the step size")
-        return _signs(out)
+        return out.float()
 
 
 def _signs(reals: Tensor) -> Codes:
@@ -350,6 +358,9 @@ class Method(abc.ABC, Generic[C]):
     version: ClassVar[int]
     """Raised when numbers change on purpose; part of the run key."""
     config_class: ClassVar[type[Config]]
+    real_valued: ClassVar[bool] = False
+    """Whether outputs are ranked by their cosine as they are, k real numbers in place of k bits: no hash, but a
+    reference for what hashing gives away."""
 
     def __init__(self, config: C) -> None:
         self.config = config

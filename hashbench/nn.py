@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from hashbench.method import View
+from hashbench.method import Incompatible, View
 
 
 class Standardise(nn.Module):
@@ -35,6 +35,25 @@ def standardised_encoder(view: View) -> nn.Module:
     if view.raw:
         return nn.Sequential(view.encoder(), nn.BatchNorm1d(view.dim, affine=False)).to(view.device)
     return nn.Sequential(view.encoder(), Standardise(view.features())).to(view.device)
+
+
+def hash_network(view: View, bits: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
+    """Standardised encoder, one hidden layer of rectified units, and bits: rows (b, ...) to reals (b, k)."""
+    return nn.Sequential(
+        standardised_encoder(view), nn.Linear(view.dim, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, bits)
+    ).to(view.device)
+
+
+@torch.no_grad()
+def untrained_features(view: View, batch_size: int = 512) -> Tensor:
+    """(n, d) float32 of every row from the view's encoder as it is before training, as unsupervised methods compare.
+
+    They are a view's cached features; a raw view's rows go once through an encoder of their own.
+    """
+    if not view.raw:
+        return view.features()
+    encoder = view.encoder().eval()
+    return torch.cat([encoder(view.batch(i)).float() for i in torch.arange(len(view)).split(batch_size)])
 
 
 def parameter_groups(net: nn.Module, view: View, lr: float, encoder_lr: float) -> Iterator[dict[str, object]]:
@@ -88,3 +107,88 @@ def gradient_norm(net: nn.Module) -> float:
     """Euclidean norm of all gradients of a network; 0 before the first step."""
     norms = [p.grad.norm() for p in net.parameters() if p.grad is not None]
     return torch.stack(norms).norm().item() if norms else 0.0
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """x @ weight (d, k) + bias (k,) as a layer that is not trained, for solutions in closed form."""
+    layer = nn.Linear(weight.shape[0], weight.shape[1], bias=bias is not None, device=weight.device)
+    with torch.no_grad():
+        layer.weight.copy_(weight.T)
+        if bias is not None:
+            layer.bias.copy_(bias)
+    return layer.requires_grad_(False)
+
+
+def ridge_regression(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+    """W (d, k) minimising ||XW - Y||² + λ ||W||², with λ = ridge · mean of the diagonal of XᵀX.
+
+    Args:
+        x: (n, d).
+        y: (n, k).
+        ridge: λ as a share, so that it means the same for any number of items and any scale of features.
+    """
+    return torch.cholesky_solve(x.T @ y, ridge_factor(x, ridge))
+
+
+def ridge_factor(x: Tensor, ridge: float) -> Tensor:
+    """Lower Cholesky factor (d, d) of XᵀX + λI with the λ of :func:`ridge_regression`, for many y in turn."""
+    gram = x.T @ x
+    gram.diagonal().add_(ridge * gram.diagonal().mean())
+    return torch.linalg.cholesky(gram)
+
+
+class AnchorKernel(nn.Module):
+    """Radial basis functions around anchors a_j: x (b, d) to φ_j(x) = exp(-||x - a_j||² / 2σ²), (b, m).
+
+    σ² is the mean squared distance between the training items and the anchors, as in SePH's and BATCH's code.
+    """
+
+    anchors: Tensor
+    width: Tensor
+
+    def __init__(self, features: Tensor, anchors: Tensor) -> None:
+        """
+        Args:
+            features: (n, d) of the training items.
+            anchors: (m, d).
+        """
+        super().__init__()
+        self.register_buffer("anchors", anchors)
+        self.register_buffer("width", 2 * _squared_distances(features, anchors).mean())
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.exp(-_squared_distances(features, self.anchors) / self.width)
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """(n, d), (m, d) to (n, m)."""
+    return (a.pow(2).sum(1)[:, None] + b.pow(2).sum(1) - 2 * a @ b.T).clamp_min(0)
+
+
+def canonical_directions(x: Tensor, y: Tensor, k: int, ridge: float) -> tuple[Tensor, Tensor]:
+    """The k leading pairs of canonical directions (dx, k) and (dy, k), each weighted by its correlation.
+
+    Solves max corr(x a, y b) for centred x (n, dx) and y (n, dy) by the singular values of the whitened
+    cross-covariance.
+
+    Args:
+        x: Centred rows of one view, double.
+        y: Centred rows of the other.
+        k: How many.
+        ridge: Added to both covariances, as a share of their mean variance.
+
+    Raises:
+        Incompatible: there are fewer than k directions.
+    """
+    n, most = len(x), min(x.shape[1], y.shape[1], len(x) - 1)
+    if k > most:
+        raise Incompatible(f"{k} bits, but CCA gives at most {most} directions here")
+    whiten_x, whiten_y = (_inverse_root(z.T @ z / n, ridge) for z in (x, y))
+    u, s, vt = torch.linalg.svd(whiten_x @ (x.T @ y / n) @ whiten_y, full_matrices=False)
+    return whiten_x @ u[:, :k] * s[:k], whiten_y @ vt.T[:, :k] * s[:k]
+
+
+def _inverse_root(c: Tensor, ridge: float) -> Tensor:
+    """(C + ridge · mean variance · I)^(-1/2)."""
+    s, u = torch.linalg.eigh(c + ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype, device=c.device))
+    return u * s.clamp_min(1e-12).rsqrt() @ u.T

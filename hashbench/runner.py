@@ -34,10 +34,18 @@ from hashbench.data import catalogue
 from hashbench.dataset import Dataset, Index, Vectors
 from hashbench.errors import CELLS_FAILED, DataError, Diverged, Incompatible, UsageError
 from hashbench.features import FeatureCache, MappedRows, RawRows, vectors
-from hashbench.measuring import ENCODED_SIDES, evaluate_codes, query_precisions, rows_with, with_evaluations
+from hashbench.measuring import (
+    ENCODED_SIDES,
+    code_digest,
+    evaluate_codes,
+    packed,
+    query_precisions,
+    rows_with,
+    with_evaluations,
+)
 from hashbench.method import Hasher, Items, Method, Run, View
 from hashbench.paths import cache_dir, results_dir
-from hashbench.retrieval import PackedCodes
+from hashbench.retrieval import AnyCodes, RealCodes
 from hashbench.spec import Execution, Precision, Spec, Tuning
 from hashbench.stages import StageFiles
 from hashbench.store import Record, Store
@@ -246,9 +254,12 @@ class Bench:
         array = self._array(view, Reporter(), dataset)
         return View(MappedRows(array, rows), array.shape[1], device=self.device)
 
-    def encode(self, hasher: Hasher, side: str, view: str) -> PackedCodes:
+    def encode(self, hasher: Hasher, side: str, view: str, *, real_valued: bool = False) -> AnyCodes:
         """The codes of a side's items that have a view."""
-        return retrieval.pack(hasher.encode(view, self._view(view, rows_with(self.dataset, side, view))))
+        items = self._view(view, rows_with(self.dataset, side, view))
+        if real_valued:
+            return RealCodes(hasher.outputs(view, items).cpu().numpy())
+        return retrieval.pack(hasher.encode(view, items))
 
     def _array(self, view: str, reporter: Reporter, dataset: Dataset | None = None) -> NDArray[Any]:
         source, content = (dataset or self.dataset).views[view], (dataset or self.dataset).view_digest(view)
@@ -420,7 +431,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
                 train = bench.train(spec, running.log)
                 hasher = method.train(train, running)
                 cost["fit_seconds"] = time.perf_counter() - started
-                codes = _encode(bench, hasher, views, spec.bits, cost)
+                codes = _encode(bench, method_class, hasher, spec.bits, cost)
         evaluations = evaluate_codes(bench.dataset, codes)
     except DataError:
         raise
@@ -438,7 +449,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
             blank,
             cost=cost,
             counts=_labelled(train),
-            code_digests={name: retrieval.digest(packed) for name, packed in codes.items()},
+            code_digests={name: code_digest(each) for name, each in codes.items()},
             warnings=[event["warning"] for event in running.events if "warning" in event],
         ),
         bench.dataset,
@@ -446,7 +457,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
     )
     records.save(
         record,
-        {name: retrieval.to_bytes(packed) for name, packed in codes.items()},
+        {name: packed(each) for name, each in codes.items()},
         query_precisions(evaluations),
         running.events,
     )
@@ -469,20 +480,22 @@ def _check_needs(method: type[Method[Any]], bench: Bench) -> None:
 
 
 def _encode(
-    bench: Bench, hasher: Hasher, views: Sequence[str], bits: int, cost: dict[str, float]
-) -> dict[str, PackedCodes]:
+    bench: Bench, method: type[Method[Any]], hasher: Hasher, bits: int, cost: dict[str, float]
+) -> dict[str, AnyCodes]:
     """``side/view`` to codes, for every view of the method."""
+    views = bench.views_of(method)
     missing = [view for view in views if view not in hasher.modules]
     if missing:
         raise TypeError(f"fit returned no hash function for the {missing[0]} view")
-    started, codes = time.perf_counter(), {}
+    started = time.perf_counter()
+    codes: dict[str, AnyCodes] = {}
     for side in ENCODED_SIDES:
         for view in views:
             if not len(rows_with(bench.dataset, side, view)):
                 continue
-            codes[f"{side}/{view}"] = packed = bench.encode(hasher, side, view)
-            if packed.bits != bits:
-                raise TypeError(f"the {view} codes have {packed.bits} bits, asked for were {bits}")
+            codes[f"{side}/{view}"] = found = bench.encode(hasher, side, view, real_valued=method.real_valued)
+            if found.bits != bits:
+                raise TypeError(f"the {view} codes have {found.bits} bits, asked for were {bits}")
     cost["encode_seconds"] = time.perf_counter() - started
     cost["items_per_second"] = sum(map(len, codes.values())) / max(cost["encode_seconds"], 1e-9)
     return codes

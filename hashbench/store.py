@@ -1,7 +1,7 @@
 """Records on disk: one folder a run, ``<root>/<data set>/<method>/<key16>/``.
 
     record.json         spec, status, metrics, curves, cost, where and with what it was made; written last
-    codes.safetensors   packed codes of every view on every side, uint8 (n, ceil(k / 8))
+    codes.safetensors   packed codes of every view on every side, uint8 (n, ceil(k / 8)), or float32 (n, k)
     queries.safetensors average precision of every query, float32 (q,), one array a task
     labels.safetensors  only beside codes that came from a file: the labels that came with them, uint8 (n, c)
     log.jsonl           what the method logged, one JSON object a line
@@ -102,7 +102,7 @@ class Store:
     def save(
         self,
         record: Record,
-        codes: Mapping[str, NDArray[np.uint8]],
+        codes: Mapping[str, NDArray[Any]],
         queries: Mapping[str, NDArray[np.float32]],
         events: Iterable[Mapping[str, Any]],
         labels: Mapping[str, NDArray[np.uint8]] | None = None,

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from hashbench.config import Config, hp
 from hashbench.losses import sign
-from hashbench.method import Hasher, Incompatible, Items, Method, Needs, Paper, Run
-from hashbench.nn import Standardise
+from hashbench.method import Hasher, Items, Method, Needs, Paper, Run
+from hashbench.nn import Standardise, canonical_directions, linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +42,11 @@ class CCAITQ(Method[CCAITQConfig]):
         x, y = (
             scale(view.features()).double() for scale, view in zip(scales, (train.image, train.text), strict=True)
         )  # (n, dx), (n, dy), centred
-        directions = min(x.shape[1], y.shape[1], len(x) - 1)
-        if run.bits > directions:
-            raise Incompatible(f"{run.bits} bits, but CCA gives at most {directions} directions here")
-        wx, wy = self._cca(x, y, run.bits)  # (dx, k), (dy, k)
+        wx, wy = canonical_directions(x, y, run.bits, self.config.ridge)  # (dx, k), (dy, k), sec. 3.2
         projected = torch.cat([x @ wx, y @ wy])  # (2n, k)
         rotation = self._rotate(projected, run)  # (k, k)
-        heads = (nn.Sequential(scale, _linear(w @ rotation)) for scale, w in zip(scales, (wx, wy), strict=True))
+        heads = (nn.Sequential(scale, linear(w @ rotation)) for scale, w in zip(scales, (wx, wy), strict=True))
         return Hasher(dict(zip(("image", "text"), heads, strict=True)))
-
-    def _cca(self, x: Tensor, y: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k leading pairs of directions, weighted by their correlation (sec. 3.2)."""
-        n = len(x)
-        whiten_x, whiten_y = (_inverse_root(z.T @ z / n, self.config.ridge) for z in (x, y))
-        u, s, vt = torch.linalg.svd(whiten_x @ (x.T @ y / n) @ whiten_y, full_matrices=False)
-        return whiten_x @ u[:, :k] * s[:k], whiten_y @ vt.T[:, :k] * s[:k]
 
     def _rotate(self, v: Tensor, run: Run) -> Tensor:
         """R minimising ||sgn(VR) - VR||, by alternation from a random start (sec. 2.2)."""
@@ -68,17 +58,3 @@ class CCAITQ(Method[CCAITQConfig]):
             r = (u @ wt).T
             run.log(step=step, quantisation=(sign(v @ r) - v @ r).pow(2).mean().item())
         return r
-
-
-def _inverse_root(c: Tensor, ridge: float) -> Tensor:
-    """(C + ridge · mean variance · I)^(-1/2)."""
-    s, u = torch.linalg.eigh(c + ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype, device=c.device))
-    return u * s.clamp_min(1e-12).rsqrt() @ u.T
-
-
-def _linear(w: Tensor) -> nn.Module:
-    """x @ w as a module, so that closed-form and deep methods are stored alike."""
-    layer = nn.Linear(w.shape[0], w.shape[1], bias=False, device=w.device)
-    with torch.no_grad():
-        layer.weight.copy_(w.T)
-    return layer.requires_grad_(False)

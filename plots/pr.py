@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hashbench.errors import UsageError
 from hashbench.plot import Plot
 from hashbench.store import facts, telling
 
@@ -52,8 +53,11 @@ class PrecisionRecall(Plot):
             }
             for record in records
             for task, curves in record.curves.items()
+            if at in curves  # real-valued references have no Hamming distance
             for point, p, r in zip(curves[at], curves[precision], curves[recall], strict=True)
         ]
+        if not rows:
+            raise UsageError(f"--kind {kind}: none of these runs has such a curve; take --kind rank")
         return pd.DataFrame(rows)
 
     def draw(self, table: pd.DataFrame, kind: str) -> Figure:

@@ -4,6 +4,7 @@ from hashbench.retrieval.codes import PackedCodes, digest, distances, from_bytes
 from hashbench.retrieval.evaluate import (
     DEFINITIONS,
     EVALUATION_VERSION,
+    AnyCodes,
     Evaluation,
     RadiusCurve,
     RankCurve,
@@ -12,14 +13,17 @@ from hashbench.retrieval.evaluate import (
     evaluate,
 )
 from hashbench.retrieval.metrics import WithoutRelevant
+from hashbench.retrieval.real import RealCodes
 
 __all__ = [
     "DEFINITIONS",
     "EVALUATION_VERSION",
+    "AnyCodes",
     "Evaluation",
     "PackedCodes",
     "RadiusCurve",
     "RankCurve",
+    "RealCodes",
     "WithoutRelevant",
     "chance_level",
     "definition",

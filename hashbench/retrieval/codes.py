@@ -44,6 +44,10 @@ class PackedCodes:
     def __len__(self) -> int:
         return len(self.words)
 
+    def take(self, rows: NDArray[Any]) -> PackedCodes:
+        """Some rows, by number or mask."""
+        return PackedCodes(np.ascontiguousarray(self.words[rows]), self.bits)
+
 
 def pack(codes: NDArray[Any]) -> PackedCodes:
     """Pack codes (n, k): bool, or signed numbers that are all +1 or -1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashbench.errors import UsageError
-from hashbench.retrieval import metrics
+from hashbench.retrieval import metrics, real
 from hashbench.retrieval.codes import PackedCodes, pack
 from hashbench.retrieval.histogram import histograms
 from hashbench.retrieval.metrics import Floats, TiedRankings, WithoutRelevant
+from hashbench.retrieval.real import RealCodes
 
 EVALUATION_VERSION = 1
 """Raised whenever a definition below changes its numbers."""
@@ -40,6 +41,9 @@ cut-off, and one beyond the database means the whole database. ``expected over t
 of items at the same distance."""
 
 RANKS_IN_CURVE = 50
+
+AnyCodes = PackedCodes | RealCodes
+"""Binary codes, or the real numbers of a reference."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,7 +82,8 @@ class Evaluation:
     """AP of ``map@all`` for each query, 0 where nothing is relevant (queries,)."""
     relevant: NDArray[np.int64]
     """Number of relevant database items for each query (queries,)."""
-    radius: RadiusCurve
+    radius: RadiusCurve | None
+    """None for real-valued codes, which have no Hamming distance."""
     rank: RankCurve
     queries: int
     queries_without_relevant: int
@@ -90,8 +95,8 @@ class Evaluation:
 
 
 def evaluate(
-    query: PackedCodes,
-    database: PackedCodes,
+    query: AnyCodes,
+    database: AnyCodes,
     query_labels: NDArray[Any],
     database_labels: NDArray[Any],
     cutoffs: Sequence[int] = (50, 100, 500, 1000),
@@ -107,6 +112,8 @@ def evaluate(
     (``counted``); if all are, everything is 0. ``stable_order=False`` leaves out ``map@all/stable-order``,
     the one metric that needs a sort and depends on the database's order. ``queries_at_once`` bounds the
     memory and changes no bit of the result. Raises UsageError for codes, labels or cut-offs that do not fit.
+
+    Real-valued codes are ranked by their cosine instead; what stands on Hamming distances is left out for them.
     """
     if any(k < 1 for k in cutoffs):
         raise UsageError(f"cut-offs: expected ranks of at least 1, found {list(cutoffs)}")
@@ -114,18 +121,22 @@ def evaluate(
     ranks = np.unique(np.geomspace(1, max(len(database), 1), RANKS_IN_CURVE).round().astype(np.int64))
     values: dict[str, list[Floats]] = {name: [] for name in measures}
     relevant_blocks, retrieved, found, found_at_ranks = [], [], [], []
-    for histogram in histograms(query, database, query_labels, database_labels, queries_at_once=queries_at_once):
+    binary = isinstance(query, PackedCodes) and isinstance(database, PackedCodes)
+    if not binary:
+        del measures["precision@radius2"], values["precision@radius2"]
+    for histogram in _blocks(query, database, query_labels, database_labels, queries_at_once):
         rankings = TiedRankings(histogram)
         for name, measure in measures.items():
             values[name].append(measure(rankings))
         relevant_blocks.append(rankings.total_relevant)
-        retrieved.append(rankings.items_through.astype(np.uint32))
-        found.append(rankings.relevant_through.astype(np.uint32))
+        if binary:
+            retrieved.append(rankings.items_through.astype(np.uint32))
+            found.append(rankings.relevant_through.astype(np.uint32))
         found_at_ranks.append(np.stack([metrics.hits_at(rankings, int(k)) for k in ranks], axis=1))
     relevant = np.concatenate(relevant_blocks)
     per_query = {name: np.concatenate(blocks) for name, blocks in values.items()}
     per_query["chance"] = metrics.chance(relevant, len(database))
-    if stable_order:
+    if stable_order and isinstance(query, PackedCodes) and isinstance(database, PackedCodes):
         per_query["map@all/stable-order"] = metrics.average_precision_stable(
             query, database, query_labels, database_labels
         )
@@ -134,7 +145,9 @@ def evaluate(
         metrics={name: metrics.mean(each, relevant, without_relevant) for name, each in per_query.items()},
         average_precision=per_query["map@all"].astype(np.float32),
         relevant=relevant,
-        radius=_radius_curve(np.concatenate(retrieved)[kept], np.concatenate(found)[kept], relevant[kept]),
+        radius=_radius_curve(np.concatenate(retrieved)[kept], np.concatenate(found)[kept], relevant[kept])
+        if binary
+        else None,
         rank=_rank_curve(ranks, np.concatenate(found_at_ranks)[kept], relevant[kept]),
         queries=len(query),
         queries_without_relevant=int(np.count_nonzero(relevant == 0)),
@@ -142,6 +155,16 @@ def evaluate(
         bits=query.bits,
         without_relevant=without_relevant,
     )
+
+
+def _blocks(
+    query: AnyCodes, database: AnyCodes, query_labels: NDArray[Any], database_labels: NDArray[Any], at_once: int | None
+) -> Iterator[NDArray[np.int64]]:
+    if isinstance(query, PackedCodes) and isinstance(database, PackedCodes):
+        return histograms(query, database, query_labels, database_labels, queries_at_once=at_once)
+    if isinstance(query, RealCodes) and isinstance(database, RealCodes):
+        return real.rankings(query, database, query_labels, database_labels)
+    raise UsageError("codes: expected both sides binary or both real-valued, found one of each")
 
 
 def chance_level(
