@@ -235,12 +235,14 @@ def _mean_average_precision(
     cls: AnyMethod, hasher: Hasher, items: Items, task: tuple[str, str], labels: Tensor
 ) -> float:
     """MAP of a task as the bench measures it: by Hamming distance, or by cosine where nothing is hashed."""
-    found: list[AnyCodes] = []
-    for name in task:
+
+    def codes(name: str) -> AnyCodes:
         out = hasher.outputs(name, items.views[name]).numpy()
-        found.append(RealCodes(out) if cls.real_valued else pack(out >= 0))
+        return RealCodes(out) if cls.real_valued else pack(out >= 0)
+
     multi_hot = labels.numpy().astype(np.uint8)
-    return evaluate(*found, multi_hot, multi_hot, cutoffs=(), stable_order=False).metrics["map@all"]
+    found = evaluate(codes(task[0]), codes(task[1]), multi_hot, multi_hot, cutoffs=(), stable_order=False)
+    return found.metrics["map@all"]
 
 
 def check_more_views(cls: AnyMethod) -> None:
