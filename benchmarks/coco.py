@@ -66,7 +66,7 @@ class Coco(Official):
         Download((), "val2014.zip", md5="a3d79f5ed8d289b7a7554ce06a5782b3"),
         Download((), "train2014.zip", md5="0da8cfa0e090c266b78f30e2d2874f1a"),
     )
-    expected = Expected(items=123_287)
+    expected = Expected(items=123_287, class_count=80)
     plans: ClassVar[tuple[Plan, ...]] = (
         Plan(id="coco@1", recipe=WITH_OBJECT, split=OURS),
         Plan(id="coco-all@1", recipe=WITH_OBJECT, split=OURS, words=Words(rule="all")),

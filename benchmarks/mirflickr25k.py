@@ -184,12 +184,18 @@ class Mirflickr25k(Official):
         """See :meth:`Official.read`. Ids are ``im1``, ``im2``, ...; pictures lie where ``doc`` and ``meta`` do."""
         common = sources.need("doc/common_tags.txt", hint=cls.layout)
         home = common.removesuffix("doc/common_tags.txt")
-        tags = [" ".join(sources.lines(f"{home}meta/tags/tags{number}.txt")).split() for number in range(1, items + 1)]
+        numbers = range(1, items + 1)
+        if lost := [number for number in numbers if not sources.exists(f"{home}meta/tags/tags{number}.txt")]:
+            raise DataError(
+                f"{sources.named(home)}meta/tags: expected tags1.txt to tags{items}.txt, found no tags{lost[0]}.txt "
+                f"({len(lost):,} are missing); unpack mirflickr25k.zip again"
+            )
+        tags = [" ".join(sources.lines(f"{home}meta/tags/tags{number}.txt")).split() for number in numbers]
         return Table(
-            ids=tuple(f"im{number}" for number in range(1, items + 1)),
+            ids=tuple(f"im{number}" for number in numbers),
             class_names=tuple(map(class_name, COUNTS)),
             labels=_labels(sources, items, cls.layout),
-            images=tuple(f"{home}im{number}.jpg" for number in range(1, items + 1)),
+            images=tuple(f"{home}im{number}.jpg" for number in numbers),
             captions=tuple((" ".join(words),) if words else () for words in tags),
             vocabulary=_vocabulary(sources, common, COMMON_TAGS if items == cls.expected.items else None),
         )

@@ -80,7 +80,6 @@ class NusWide(Official):
         "(lms.comp.nus.edu.sg, NUS-WIDE.html) gives the lists and the form by which the pictures are asked for"
     )
     expected = Expected(items=269_648, classes=COUNTS)
-    may_lack_pictures = True
     plans: ClassVar[tuple[Plan, ...]] = (
         Plan(
             id="nuswide@1",

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from hashbench import exchange
-from hashbench.errors import UsageError
+from hashbench.data import catalogue, importing, prepare
+from hashbench.data.sources import Sources
+from hashbench.dataset import Dataset
+from hashbench.errors import DataError, UsageError
 from hashbench.retrieval import Evaluation, distances, evaluate, pack
 
 
@@ -196,3 +203,130 @@ def test_minus_one_is_no_cut_off(tmp_path: Path) -> None:
     path = _saved(tmp_path, **arrays, q_l=rng.integers(0, 2, (3, 2)), r_l=rng.integers(0, 2, (9, 2)))
     with pytest.raises(UsageError, match="cut-offs"):
         exchange.score(path, cutoffs=[-1], results=tmp_path / "results")
+
+
+# --- columns in the order in which the disk lists the label files (os.listdir), another on every machine --------
+
+
+@pytest.mark.parametrize("name", ["mirflickr25k", "nuswide", "coco", "iaprtc12", "wikipedia"])
+def test_nothing_depends_on_the_order_of_a_listing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls, listing = catalogue.official(name), os.scandir
+    prepare.make_tiny(cls, tmp_path / "root", 60)
+    before = cls.read(Sources(tmp_path / "root"), 60)
+
+    @contextmanager
+    def backwards(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with listing(folder) as entries:
+            yield sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+    monkeypatch.setattr(os, "scandir", backwards)
+    after = cls.read(Sources(tmp_path / "root"), 60)
+    assert after.digests() == before.digests() and after.images == before.images
+    assert after.class_names == before.class_names
+
+
+# --- ids sorted as strings: im1, im10, im100, so that labels, tags and pictures part ----------------------------
+
+
+@pytest.mark.parametrize(("name", "number"), [("mirflickr25k", lambda item: int(item[2:])), ("iaprtc12", int)])
+def test_items_stand_in_the_order_of_their_numbers(name: str, number: Callable[[str], int], tmp_path: Path) -> None:
+    cls = catalogue.official(name)
+    prepare.make_tiny(cls, tmp_path / "root", 60)
+    table = cls.read(Sources(tmp_path / "root"), 60)
+    numbers = [number(item) for item in table.ids]
+    assert numbers == sorted(numbers) != [number(item) for item in sorted(table.ids)]
+    assert all(path.endswith(f"{item}.jpg") for path, item in zip(table.images, table.ids, strict=True))
+
+
+def test_a_line_of_a_label_file_is_the_number_of_a_picture(tmp_path: Path) -> None:
+    cls = catalogue.official("mirflickr25k")
+    prepare.make_tiny(cls, tmp_path / "root", 60)
+    table = cls.read(Sources(tmp_path / "root"), 60)
+    for column, label in enumerate(table.class_names):
+        listed = next((tmp_path / "root").rglob(f"{label.replace(' ', '_')}.txt")).read_text().split()
+        assert [table.ids[row] for row in np.flatnonzero(table.labels[:, column])] == [f"im{one}" for one in listed]
+
+
+# --- blank captions: "123456" in their place (DCHMT), or dropped, so that every later text moves up --------------
+
+
+@pytest.mark.parametrize("form", ["lines", "cells", "strings"])
+def test_a_blank_caption_stays_blank_and_moves_no_other(form: str, tmp_path: Path) -> None:
+    captions = [f"words of {row}" if row % 4 else "" for row in range(40)]
+    arrays = {"image": np.random.default_rng(0).normal(size=(40, 7)), "label": np.eye(4, dtype=int)[np.arange(40) % 4]}
+    files = [tmp_path / "arrays.mat"]
+    if form == "lines":
+        files.append(tmp_path / "caption.txt")
+        files[1].write_text("".join(f"{caption}\n" for caption in captions))
+    if form == "cells":
+        arrays["caption"] = np.array([[caption] for caption in captions], object)
+    if form == "strings":
+        files[0] = tmp_path / "arrays.npz"
+        arrays = {"image": arrays["image"], "labels": arrays["label"], "text": np.array(captions)}
+    if form == "strings":
+        np.savez(files[0], **arrays)  # type: ignore[arg-type]
+    else:
+        savemat(files[0], arrays)
+    dataset = imported(files, tmp_path)
+    assert [str(dataset.raw("text")[row]) for row in range(40)] == captions
+    assert dataset.ids == [f"row{row}" for row in range(40)]
+
+
+@pytest.mark.parametrize("name", ["mirflickr25k", "nuswide", "iaprtc12", "wikipedia"])
+def test_an_item_without_text_is_there_with_an_empty_one(name: str, tmp_path: Path) -> None:
+    cls = catalogue.official(name)
+    prepare.make_tiny(cls, tmp_path / "root", 60)
+    table = cls.read(Sources(tmp_path / "root"), 60)
+    blank = [row for row, captions in enumerate(table.captions) if not captions]
+    assert blank and len(table.captions) == 60
+    for plan in cls.plans:
+        assert {plan.words.text(table.ids[row], table.captions[row], frozenset()) for row in blank} == {""}
+
+
+# --- a caption drawn anew at every access, also of queries and at evaluation (DCHMT, QinLab): no number twice ----
+
+
+def test_the_text_of_an_item_is_the_same_whenever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HASHBENCH_DATA", str(tmp_path / "data"))
+    cls = catalogue.official("coco")
+    prepare.make_tiny(cls, tmp_path / "root", 60)
+    prepare.prepare(cls, tmp_path / "root", prepare.Choices(), lambda *_: None)
+
+    def texts(state: int) -> dict[str, str]:
+        np.random.seed(state)  # what the field's loaders draw with
+        dataset = catalogue.open_dataset("coco-tiny", "coco-b-dchmt@1")
+        rows = np.random.default_rng(state).permutation(len(dataset)).tolist()
+        return {dataset.ids[row]: str(dataset.raw("text")[row]) for row in rows}
+
+    drawn = texts(0)
+    assert texts(1) == texts(2) == drawn
+    first = catalogue.open_dataset("coco-tiny", "coco@1")
+    assert any(drawn[item] != first.raw("text")[row] for row, item in enumerate(first.ids)), "not only first captions"
+
+
+# --- queries that the database or the training set also holds -----------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["database", "train"])
+def test_a_query_is_on_no_other_side(side: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = {"query": np.arange(8), "database": np.arange(8, 40), "train": np.arange(20, 40)}
+    rows[side] = np.append(rows[side], 3)
+    views = {"image": rng.normal(size=(40, 7)), "text": rng.normal(size=(40, 5)), "labels": np.eye(40, dtype=int)}
+    np.savez(tmp_path / "own.npz", **views, **rows)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=f"row3: expected on one side, found among the query and the {side} items"):
+        imported([tmp_path / "own.npz"], tmp_path)
+
+
+def test_lists_that_name_a_picture_as_query_and_in_the_database(tmp_path: Path) -> None:
+    for name, rows in (("test", range(5)), ("database", range(4, 30))):
+        (tmp_path / f"{name}.txt").write_text("".join(f"val/im{row}.jpg 0 1\n" for row in rows))
+    with pytest.raises(DataError, match="im4: expected on one side, found among the query and the database items"):
+        imported([tmp_path / "test.txt", tmp_path / "database.txt"], tmp_path)
+
+
+def imported(files: list[Path], folder: Path) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HASHBENCH_DATA", str(folder / "data"))
+        importing.import_files(files, importing.Wanted(name="own"), lambda *_: None)
+        return catalogue.open_dataset("own")

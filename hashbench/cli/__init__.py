@@ -50,6 +50,9 @@ def main() -> None:
     except HashbenchError as error:
         complain(str(error))
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # before a command could say it better
+        complain("interrupted")
+        sys.exit(130)
     except BrokenPipeError:  # whoever read the output has enough
         sys.stderr.close()
         sys.exit(0)

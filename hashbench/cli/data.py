@@ -47,9 +47,7 @@ def prepare(
 
     cls = catalogue.official(name)
     if as_name is not None:
-        _require_name(as_name)
-    if download:
-        root.mkdir(parents=True, exist_ok=True)
+        _require_name("--as", as_name)
     choices = Choices(name=as_name, download=download, verify=verify, bad_images=bad_images, any_encoding=any_encoding)
     try:
         with Meter(quiet or json) as meter:
@@ -72,16 +70,13 @@ def verify(
     from hashbench.cli.progress import Meter
     from hashbench.data import catalogue
     from hashbench.data.prepare import verify as verify_
-    from hashbench.data.prepared import read, read_manifest
+    from hashbench.data.prepared import read_manifest
 
     folder = _folder(name)
     manifest = read_manifest(folder)
-    if manifest.of == "imported":
-        read(folder)
-        changed: list[str] = []
-    else:
-        with Meter(quiet or json) as meter:
-            changed = verify_(catalogue.official(manifest.of), folder, lambda w, n, of: meter.show(w, w, n, of))
+    cls = None if manifest.of == "imported" else catalogue.official(manifest.of)
+    with Meter(quiet or json) as meter:
+        changed = verify_(cls, folder, lambda what, n, of: meter.show(what, what, n, of))
     if json:
         print_json({"name": name, "changed": changed})
     elif not changed:
@@ -135,7 +130,7 @@ def import_(
     from hashbench.data.importing import Wanted
     from hashbench.data.importing import import_files as import_files_
 
-    _require_name(name)
+    _require_name("--name", name)
     wanted = Wanted(
         name=name, images=images, like=like, class_names=class_names, bad_images=bad_images,
         ignore=tuple(filter(None, (part.strip() for part in ignore.split(",")))),
@@ -172,15 +167,15 @@ def _folder(name: str) -> Path:
     return found[name]
 
 
-def _require_name(name: str) -> None:
+def _require_name(flag: str, name: str) -> None:
     import re
 
     from hashbench import registry
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise UsageError(f"--name {name!r}: expected lower-case letters, digits, '.', '_' and '-'")
+        raise UsageError(f"{flag} {name!r}: expected lower-case letters, digits, '.', '_' and '-'")
     if name in registry.datasets.entries():
-        raise UsageError(f"--name {name!r}: an installed data set is called that; take another")
+        raise UsageError(f"{flag} {name!r}: an installed data set is called that; take another")
 
 
 def _tell(name: str, json: bool) -> None:
@@ -211,6 +206,8 @@ def _tell(name: str, json: bool) -> None:
         typer.echo(f"{len(manifest.bad):,} pictures left out: {some}")
     for part in dict.fromkeys(p["subset"] for p in protocols if p.get("subset")):
         typer.echo(f"pictures are missing: {part}")
+    if blank := sum(not any(texts) for texts in first.table.captions):
+        typer.echo(f"{blank:,} items have an empty text")
     for note in manifest.notes:
         typer.echo(note)
     rows = [

@@ -35,7 +35,7 @@ def open_dataset(name: str, protocol: str | None = None) -> Dataset:
 
 def here() -> dict[str, Path]:
     """Name to folder of everything that was prepared or imported on this machine."""
-    return {path.parent.name: path.parent for path in sorted(data_dir().glob("*/manifest.json"))}
+    return {path.parent.name: path.parent for path in sorted(data_dir().glob("[!.]*/manifest.json"))}
 
 
 def official(name: str) -> type[Official]:

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from hashbench.config import did_you_mean
 from hashbench.data import matlab
 from hashbench.data.matlab import Array, Value
-from hashbench.data.table import BLOCK, Index, Numbers, Table
+from hashbench.data.table import BLOCK, Index, Numbers, Table, blocks
 from hashbench.errors import DataError, UsageError
 
 # ------------------------------------------------------------------------------------- what the families look like
@@ -390,7 +390,7 @@ def _rows(part: Part, family: Family, found: Mapping[str, Variable]) -> _Rows:
                 names = " and ".join(str(one) for one in variables)
                 raise DataError(f"view {view}: expected one variable, found {names}; leave one out (ignore)")
             if not isinstance(value, list):
-                numbers[view] = _oriented(variable, value, n, family)
+                numbers[view] = _finite(variable, _oriented(variable, value, n, family))
             elif view in ("image", "text"):
                 strings[view] = [[one] if isinstance(one, str) else one for one in value]
             else:
@@ -452,6 +452,21 @@ def _oriented(variable: Variable, value: Array, n: int, family: Family) -> Array
     return value if shape[0] == n else value.transpose((1, 0))
 
 
+def _finite(variable: Variable, rows: Array) -> Array:
+    start = 0
+    for block in blocks(rows) if rows.dtype.kind == "f" else ():
+        wrong = np.argwhere(~np.isfinite(block))
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            raise variable.refused(
+                "finite numbers",
+                f"{block[row, column]} at item {start + row}, number {column} (both counted from 0)",
+                "mend or replace the file",
+            )
+        start += len(block)
+    return rows
+
+
 def _pixels(variable: Variable, value: Array, n: int, family: Family) -> Array:
     """Items first, channels last, and between them height and width in the order they are stored in."""
     items = [axis for axis in ((0,) if family.rows_first else (0, 3)) if value.shape[axis] == n]
@@ -472,7 +487,15 @@ def _label_values(variable: Variable, n: int, family: Family) -> NDArray[Any]:
     if isinstance(value, list):
         raise variable.refused("numbers", "strings", "save the labels as 0 and 1, one column a class")
     if family.first_class and variable.vector is not None and len(variable.vector) == n:
-        return _whole(variable, variable.vector)
+        numbers = _whole(variable, variable.vector)
+        low = np.flatnonzero(numbers < min(family.first_class))
+        if len(low):
+            raise variable.refused(
+                f"class numbers from {min(family.first_class)}",
+                f"{numbers[low[0]]} at item {low[0]} (counted from 0)",
+                "mend or replace the file",
+            )
+        return numbers
     if len(value.shape) != 2:
         raise variable.refused("items x classes", f"shape {value.shape}", "save the labels with items as rows")
     matrix: NDArray[Any] = _oriented(variable, value, n, family)[0:n]
@@ -765,12 +788,13 @@ def _sides(items: _Items, parts: Sequence[_Rows], found: Mapping[str, Variable])
                 sides.setdefault(side, []).append(place[numbers])
     joined = {side: np.concatenate(rows) for side, rows in sides.items()}
     if {"query", "database"} <= joined.keys():
-        both = np.intersect1d(joined["query"], joined["database"])
-        if len(both):
-            raise DataError(
-                f"{items.ids[both[0]]}: expected on one side, found among queries and in the database, "
-                f"as {len(both)} items are; mend the lists"
-            )
+        for side in ("database", "train"):
+            both = np.intersect1d(joined["query"], joined.get(side, []))
+            if len(both):
+                raise DataError(
+                    f"{items.ids[both[0]]}: expected on one side, found among the query and the {side} items, "
+                    f"as {len(both)} items are; mend the lists"
+                )
     return joined
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hashbench import registry
 from hashbench.data.prepared import Manifest, Prepared, read_manifest, rules_of
 from hashbench.data.recipes import Plan, Recipe, Words
-from hashbench.data.splits import AsGiven, ById
+from hashbench.data.splits import Apart, AsGiven, ById
 
 LARGEST = {"query": 2000, "validation": 1000, "train": 10_000}
 """Sides of the protocol that draws them by id: at most so many, and at most 10 %, 5 % and 50 % of the items."""
@@ -54,8 +54,17 @@ def plans_for(manifest: Manifest) -> tuple[Plan, ...]:
         train=min(LARGEST["train"], n // 2),
     )
     own = Plan(id=f"{name}@1", recipe=recipe, split=sizes, vectors=vectors)
-    borrowed = [_borrow(plan, recipe, vectors) for plan in _plans_like(manifest.like) if plan.recipe.items == n]
-    return (*plans, own, *borrowed)
+    borrowed = [
+        _borrow(plan, recipe, vectors)
+        for plan in _plans_like(manifest.like)
+        if plan.recipe.items == n and not isinstance(plan.split, ById | Apart)
+    ]
+    # Those that draw by ids are left out: the ids are other ones. Of those that differ by their words alone the first
+    # stays where texts are vectors, in which words play no part.
+    different: dict[object, Plan] = {}
+    for plan in borrowed:
+        different.setdefault(plan.split if vectors else plan.id, plan)
+    return (*plans, own, *different.values())
 
 
 def recipe_like(name: str, items: int, classes: int) -> Recipe | None:

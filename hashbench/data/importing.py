@@ -10,12 +10,17 @@ from typing import Literal
 from hashbench import checksum
 from hashbench.data import families, prepared
 from hashbench.data.imported import recipe_like
-from hashbench.data.prepare import Progress, check_pictures, picture_digest
+from hashbench.data.prepare import Progress, bad_pictures, check_pictures, picture_digest
 from hashbench.data.prepared import Manifest
 from hashbench.data.sources import Sources
 from hashbench.data.table import Table
 from hashbench.errors import DataError, UsageError
 from hashbench.paths import data_dir
+
+ENDINGS = (".mat", ".npz", ".h5", ".hdf5", ".txt", ".list")
+"""Which files of a folder are taken."""
+
+FEWEST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +46,13 @@ def import_files(files: Sequence[Path], wanted: Wanted, progress: Progress) -> P
         DataError: a file is missing, damaged or of no known family, or does not fit the others.
         UsageError: ``like`` names a data set with another number of items or classes.
     """
-    paths = [path for given in files for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
+    paths = [path for given in files for path in (_inside(given) if given.is_dir() else [given])]
     names = _class_names(wanted)
     table = families.import_files(paths, wanted.images, class_names=names, ignore=wanted.ignore)
+    if len(table) < FEWEST:
+        raise DataError(f"{paths[0]}: expected at least {FEWEST} items, of which a tenth asks, found {len(table)}")
+    if not table.labels.any():
+        raise DataError(f"{paths[0]}: expected items with labels, found {len(table):,} without any; mend the labels")
     table = replace(table, class_names=tuple(_plain(name) for name in table.class_names))
     notes: list[str] = []
     if wanted.like:
@@ -62,20 +71,19 @@ def import_files(files: Sequence[Path], wanted: Wanted, progress: Progress) -> P
         sources = Sources(wanted.images)
         bad = check_pictures(sources, table, progress)
         if bad and wanted.bad_images == "error":
-            first = "; ".join(f"{path}: {why}" for path, why in sorted(bad.items())[:3])
-            raise DataError(
-                f"{len(bad)} pictures cannot be used: {first}. Get them again, or leave their items out with "
-                "--bad-images skip"
-            )
+            raise bad_pictures(wanted.name, bad)
         digests = picture_digest(sources, table, bad)
     elif table.images:
         table = _without_pictures(table)
+    _require_two_views(table, paths)
     manifest = Manifest(
         name=wanted.name,
         of="imported",
         root=str((wanted.images or paths[0].parent).resolve()),
         like=wanted.like,
-        sources={str(path): {"bytes": path.stat().st_size, "sha256": checksum.sha256(path)} for path in paths},
+        sources={
+            str(path.resolve()): {"bytes": path.stat().st_size, "sha256": checksum.sha256(path)} for path in paths
+        },
         digests=digests,
         bad=bad,
         decoded=bool(digests),
@@ -84,6 +92,24 @@ def import_files(files: Sequence[Path], wanted: Wanted, progress: Progress) -> P
     folder = data_dir() / wanted.name
     prepared.write(folder, table, manifest)
     return folder
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The files of a folder that can be imported; whatever else lies there is left alone."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS and path.is_file()]
+    if not found:
+        raise DataError(f"{folder}: expected files that end in {', '.join(ENDINGS)}, found none; name another folder")
+    return found
+
+
+def _require_two_views(table: Table, paths: Sequence[Path]) -> None:
+    views = {*table.vectors, *(["image"] if table.images else []), *(["text"] if table.captions else [])}
+    if len(views) < 2:
+        raise DataError(
+            f"{', '.join(map(str, paths))}: expected two views or more, found {', '.join(views)} alone; name the file "
+            "that has the other, too (the field calls it FAll, IAll or images, and YAll, tags or caption), or save "
+            "your own views as variables named in lower case: image, text, audio"
+        )
 
 
 def _class_names(wanted: Wanted) -> Sequence[str]:

@@ -26,6 +26,8 @@ class Expected:
     items: int
     classes: Mapping[str, int] = field(default_factory=dict)
     """Class name to its number of items; empty: not known."""
+    class_count: int = 0
+    """How many classes, where no more is known of them."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Part of :meth:`Table.digests` to its value."""
     labels_sha256: str = ""
@@ -42,8 +44,6 @@ class Official(Prepared):
     downloads: ClassVar[tuple[Download, ...]] = ()
     """Archives with known size and checksum. Only those with an address are fetched."""
     expected: ClassVar[Expected]
-    may_lack_pictures: ClassVar[bool] = False
-    """Whether copies with missing pictures are usual, so that the rest is prepared without being asked."""
 
     @classmethod
     @abc.abstractmethod

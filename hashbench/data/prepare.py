@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from hashbench.config import digest
 from hashbench.data import fetch, pictures, prepared
 from hashbench.data.official import TINY_MARK, Official
 from hashbench.data.prepared import Manifest
-from hashbench.data.sources import Sources
+from hashbench.data.sources import Sources, Used
 from hashbench.data.table import Table
 from hashbench.errors import DataError
 from hashbench.paths import cache_dir, data_dir
@@ -57,12 +58,14 @@ def prepare(cls: type[Official], root: Path, choices: Choices, progress: Progres
     items = tiny or cls.expected.items
     verified = bool(not tiny and choices.verify and _verify_archives(cls, root, progress))
     table = cls.read(sources, items)
+    if tiny and len(table) != tiny:
+        raise DataError(f"{root / TINY_MARK}: expected {tiny} items, found {len(table)}; make the stand-in again")
     odd = [] if tiny else list(dict.fromkeys(surprises(cls, table)))
     if odd and choices.verify:
         raise DataError(f"{cls.name}: {odd[0]}; where your files are right, prepare them with --no-verify")
     bad = check_pictures(sources, table, progress)
-    if bad and choices.bad_images == "error" and not cls.may_lack_pictures:
-        raise _bad_pictures(cls, bad)
+    if bad and choices.bad_images == "error":
+        raise bad_pictures(cls.name, bad)
     name = choices.name or (f"{cls.name}-tiny" if tiny else cls.name)
     folder = data_dir() / name
     notes = [f"not as published: {surprise}" for surprise in odd]
@@ -83,11 +86,11 @@ def prepare(cls: type[Official], root: Path, choices: Choices, progress: Progres
     return prepared.write(folder, table, manifest), folder
 
 
-def verify(cls: type[Official], folder: Path, progress: Progress) -> list[str]:
+def verify(cls: type[Official] | None, folder: Path, progress: Progress) -> list[str]:
     """What has changed since a data set was prepared, one line each; empty: nothing.
 
-    Every source file is hashed again, the official layout is read again and compared item by item, and pictures
-    that changed are decoded again.
+    Every source file is hashed again, the official layout (of ``cls``; None where it was imported) is read again and
+    compared item by item, and pictures that changed are decoded again.
 
     Raises:
         DataError: the prepared files or the official ones cannot be read at all.
@@ -97,22 +100,35 @@ def verify(cls: type[Official], folder: Path, progress: Progress) -> list[str]:
     changed = []
     for done, (path, known) in enumerate(manifest.sources.items()):
         progress("files", done + 1, len(manifest.sources))
-        if not sources.exists(path):
+        found = _used(sources, path)
+        if found is None:
             changed.append(f"{path}: missing")
-            continue
-        found = hashlib.sha256(content := sources.read(path)).hexdigest()
-        if found != known["sha256"]:
+        elif found.sha256 != known["sha256"]:
             changed.append(
                 f"{path}: changed since it was prepared: expected {known['bytes']} bytes, sha256 "
-                f"{known['sha256'][:16]}, found {len(content)} bytes, {found[:16]}"
+                f"{known['sha256'][:16]}, found {found.bytes} bytes, {found.sha256[:16]}"
             )
-    if not changed:
+    if cls is not None and not changed:
         changed += differences(table, cls.read(sources, len(table) if manifest.tiny else cls.expected.items))
     bad = check_pictures(sources, table, progress)
     changed += [f"{path}: {why}" for path, why in sorted(bad.items()) if path not in manifest.bad]
     if not changed and picture_digest(sources, table, bad).get("pictures") != manifest.digests.get("pictures"):
         changed.append(f"{manifest.root}: pictures have other sizes than when they were prepared")
     return changed
+
+
+def _used(sources: Sources, path: str) -> Used | None:
+    """What a source file holds now; None: it is gone. Those of an import have whole paths, below no root."""
+    if sources.exists(path):
+        sources.read(path)
+        return sources.used[path]
+    if not Path(path).is_absolute():
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            return Used(Path(path).stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError:
+        return None
 
 
 def differences(before: Table, now: Table) -> list[str]:
@@ -197,13 +213,21 @@ def make_tiny(cls: type[Official], root: Path, items: int) -> None:
     """Write a stand-in into an empty folder, marked as one.
 
     Raises:
-        DataError: something is there already.
+        DataError: something is there already, or the folder cannot be written.
     """
-    if root.exists() and any(root.iterdir()):
-        raise DataError(f"--root {root}: expected an empty folder for the stand-in, found files; name another one")
-    root.mkdir(parents=True, exist_ok=True)
-    (root / TINY_MARK).write_text(json.dumps({"of": cls.name, "items": items}) + "\n", "utf-8")
-    cls.make_tiny(root, items)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        found = "files" if root.is_dir() else "a file"
+        raise DataError(f"--root {root}: expected an empty folder for the stand-in, found {found}; name another one")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        cls.make_tiny(root, items)
+        (root / TINY_MARK).write_text(json.dumps({"of": cls.name, "items": items}) + "\n", "utf-8")
+    except BaseException as error:  # an interruption, too: half a stand-in is none
+        for path in root.iterdir() if root.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if isinstance(error, OSError):
+            raise DataError(f"--root {root}: cannot be written ({error.strerror}); make room there") from error
+        raise
 
 
 def surprises(cls: type[Official], table: Table) -> Iterator[str]:
@@ -211,6 +235,8 @@ def surprises(cls: type[Official], table: Table) -> Iterator[str]:
     expected = cls.expected
     if len(table) != expected.items:
         yield f"expected {expected.items:,} items, found {len(table):,}"
+    if expected.class_count not in (0, len(table.class_names)):
+        yield f"expected {expected.class_count} classes, found {len(table.class_names)}"
     sums = dict(zip(table.class_names, table.labels.sum(0, dtype=int).tolist(), strict=True))
     for name, count in expected.classes.items():
         if sums.get(name) != count:
@@ -237,10 +263,10 @@ def surprises(cls: type[Official], table: Table) -> Iterator[str]:
             yield f"item set {plan.recipe.name}: expected {plan.recipe.items:,} items, found {len(rows):,}"
 
 
-def _bad_pictures(cls: type[Official], bad: dict[str, str]) -> DataError:
-    first: Sequence[tuple[str, str]] = sorted(bad.items())[:3]
-    named = "; ".join(f"{path}: {why}" for path, why in first)
+def bad_pictures(name: str, bad: Mapping[str, str]) -> DataError:
+    """The error that says which pictures of a data set cannot be used."""
+    named = "; ".join(f"{path}: {why}" for path, why in sorted(bad.items())[:3])
     return DataError(
-        f"{cls.name}: {len(bad)} pictures cannot be used: {named}. Get them again, "
+        f"{name}: {len(bad)} pictures cannot be used: {named}. Get them again, "
         "or leave their items out with --bad-images skip"
     )

@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from uuid import uuid4
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from hashbench import checksum
@@ -33,7 +33,7 @@ from hashbench.data.splits import Drawn, Items
 from hashbench.data.table import Numbers, Table, blocks
 from hashbench.dataset import SIDES, Dataset, Index, Rules, Source, Split, Texts, Vectors
 from hashbench.errors import DataError
-from hashbench.files import write_text
+from hashbench.files import replacing, write_text
 from hashbench.paths import data_dir
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ class Prepared(Dataset):
         table, rows = self.table, self._chosen.rows
         raw: dict[str, Source] = {}
         if table.images:
-            raw["image"] = Pictures(Sources(Path(self.manifest.root)), [table.images[row] for row in rows.tolist()])
+            raw["image"] = Pictures(self._sources(), [table.images[row] for row in rows.tolist()])
         if table.captions:
             words, known = self._plan.words, frozenset(table.vocabulary)
             raw["text"] = Texts([words.text(table.ids[r], table.captions[r], known) for r in rows.tolist()])
@@ -351,6 +351,13 @@ class Prepared(Dataset):
             given[name] = Pixels(held, rows) if held.ndim == 4 else Vectors(held if _all(rows, held) else held[rows])
         first, second = (raw, given) if self._plan.vectors else (given, raw)
         return dict(sorted({**first, **second}.items(), key=_in_order))
+
+    def _sources(self) -> Sources:
+        root = Path(self.manifest.root)
+        if not root.is_dir():
+            raise DataError(f"{self.name}: its pictures lay below {root}, which is gone; put them back there, or "
+                            "prepare it again from where they are now")  # fmt: skip
+        return Sources(root)
 
     def present(self, view: str) -> NDArray[np.bool_]:
         everywhere = np.ones(len(self), np.bool_)
@@ -393,14 +400,15 @@ def _split(drawn: Drawn, there: Index) -> Split:
 
 
 def _write_array(path: Path, array: Numbers) -> None:
-    """A .npy file, block by block, so that what does not fit in memory can be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=array.shape)
-    start = 0
-    for block in blocks(array):
-        out[start : start + len(block)] = block
-        start += len(block)
-    out.flush()
+    """A .npy file, block by block, so that what does not fit in memory can be written.
+
+    Not through a memory map: on a full disk that is a signal, which no program survives, and no error.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks(array):
+            file.write(block.astype(array.dtype, copy=False).tobytes())
 
 
 def _read_array(path: Path) -> NDArray[Any]:
@@ -417,16 +425,21 @@ def _lines(path: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Lend an empty folder beside ``folder``; when the block ends well, it takes its place."""
+    """Lend an empty folder beside ``folder``; when the block ends well, it takes its place.
+
+    One process at a time: another waits, and removes what one that was killed has left.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.partial")
-    partial.mkdir()
-    old = partial.with_suffix(".old")
-    try:
-        yield partial
-        if folder.exists():
-            folder.replace(old)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    lock, partial, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("lock", "partial", "old"))
+    with FileLock(lock):
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            if folder.exists():
+                folder.replace(old)
+            partial.replace(folder)
+        finally:
+            for left in (partial, old):
+                shutil.rmtree(left, ignore_errors=True)

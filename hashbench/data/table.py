@@ -67,6 +67,10 @@ class Table:
         n = len(self.ids)
         if len(set(self.ids)) != n:
             raise DataError(f"ids: expected {n} different ones, found {len(set(self.ids))}")
+        names = self.class_names
+        if "" in names or len(set(names)) != len(names):
+            odd = next(name for name in names if not name or names.count(name) > 1)
+            raise DataError(f"class names: expected {len(names)} different ones, none empty, found {odd!r}")
         counts = {"labels": len(self.labels), **{f"view {name}": len(rows) for name, rows in self.vectors.items()}}
         counts |= {"images": len(self.images)} if self.images else {}
         counts |= {"captions": len(self.captions)} if self.captions else {}

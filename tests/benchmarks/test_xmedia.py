@@ -87,7 +87,10 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no sounds": (lambda c: [c.pop(f"{name}") for name in ("A_tr", "A_te", "trAudCat", "teAudCat")], "none of audio"),
     "no labels of the test videos": (lambda c: c.pop("teVidCat"), "teVidCat"),
     "a row short": (lambda c: c.update(I_tr_CNN=c["I_tr_CNN"][:-1]), "I_tr_CNN"),
-    "classes from 0": (lambda c: c.update({n: v - 1 for n, v in c.items() if n.endswith("Cat")}), "counted from 1"),
+    "classes from 0": (
+        lambda c: c.update({n: v - 1 for n, v in c.items() if n.endswith("Cat")}),
+        "numbers from 1, found 0 at item",
+    ),
     "half a class": (lambda c: c["tr3dCat"].__setitem__((0, 0), 1.5), "tr3dCat: expected whole numbers, found 1.5"),
     "texts of other classes": (
         lambda c: c.update(trTxtCat=c["trTxtCat"][::-1]),

@@ -169,6 +169,69 @@ def test_names_are_told_apart(hashbench: Hashbench, tmp_path: Path) -> None:
     assert hashbench("data", "prepare", "coco", "--root", tmp_path / "nowhere").code == 3
 
 
+def test_other_pictures_are_another_table(hashbench: Hashbench, tmp_path: Path) -> None:
+    """Two item sets under one name and one protocol: their numbers never stand side by side."""
+    root = tmp_path / "official"
+    run = ("run", "--method", "cca-itq", "--dataset", "nuswide-tiny", *SMALL, "--bits", 8, "--json", "-q")
+    hashbench("data", "make-tiny", "nuswide", "--root", root)
+    coverage, records = [], []
+    for _ in range(2):
+        prepared = hashbench("data", "prepare", "nuswide", "--root", root, "-q")
+        assert prepared.code == 0, prepared.err
+        coverage += [line for line in prepared.out.splitlines() if "items of nus21-195834/" in line]
+        records += hashbench(*run).json
+        for picture in sorted(root.rglob("*.jpg"))[::5]:
+            picture.unlink()
+    assert len({*coverage}) == len(coverage) == 2
+    first, second = (record["spec"] for record in records)
+    assert first["protocol"] == second["protocol"] and first["split"] != second["split"]
+    assert first["dataset_revision"] != second["dataset_revision"]
+    table = hashbench("results").out
+    assert table.count("protocol nuswide@1, split") == 2
+    assert all(f"split {spec['split']}" in table for spec in (first, second))
+
+
+def test_what_was_imported_is_verified(hashbench: Hashbench, tmp_path: Path) -> None:
+    own_views(tmp_path / "clips.npz")
+    hashbench("data", "import", "clips.npz", "--name", "clips", "-q")
+    assert "1 source files, all as prepared" in hashbench("data", "verify", "clips", "-q").out
+    own_views(tmp_path / "clips.npz", n=150)
+    changed = hashbench("data", "verify", "clips", "-q")
+    assert changed.code == 3 and "clips.npz: changed since it was prepared" in changed.err
+
+
+def test_pixels_of_matlab_7_3_run(hashbench: Hashbench, tmp_path: Path) -> None:
+    h5py, rng, n = pytest.importorskip("h5py"), np.random.default_rng(0), 80
+    labels = np.eye(4, dtype=np.uint8)[rng.integers(4, size=n)]
+    with h5py.File(tmp_path / "pool.mat", "w", userblock_size=512) as file:  # axes reversed, as MATLAB stores them
+        file["images"] = rng.integers(256, size=(n, 3, 32, 32), dtype=np.uint8)
+        file["YAll"], file["LAll"] = rng.normal(size=(9, n)), labels.T.astype(float)
+    with (tmp_path / "pool.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    imported = hashbench("data", "import", "pool.mat", "--name", "pool", "-q")
+    assert imported.code == 0, imported.err
+    run = hashbench("run", "--method", "dcmh", "--dataset", "pool", "--image-backbone", "lite@32", *QUICK, "-q")
+    assert run.code == 0 and "lite@32" in run.out, run.err
+
+
+def test_names_of_what_is_prepared(hashbench: Hashbench, tmp_path: Path) -> None:
+    root = tmp_path / "official"
+    hashbench("data", "make-tiny", "coco", "--root", root)
+    for name in ("A b", "mirflickr25k"):
+        refused = hashbench("data", "prepare", "coco", "--root", root, "--as", name)
+        assert refused.code == 2 and f"--as {name!r}" in refused.err
+    assert hashbench("data", "prepare", "coco", "--root", root, "--as", "mine", "-q").code == 0
+    assert [found["name"] for found in hashbench("data", "info", "--json").json] == ["mine"]
+
+
+def test_items_without_text_are_counted(hashbench: Hashbench, tmp_path: Path) -> None:
+    hashbench("data", "make-tiny", "mirflickr25k", "--root", tmp_path / "official")
+    assert (
+        "10 items have an empty text"
+        in hashbench("data", "prepare", "mirflickr25k", "--root", tmp_path / "official", "-q").out
+    )
+
+
 def test_a_prepared_folder_that_was_changed_is_refused(hashbench: Hashbench, tmp_path: Path) -> None:
     own_views(tmp_path / "clips.npz")
     hashbench("data", "import", tmp_path / "clips.npz", "--name", "clips", "-q")

@@ -392,7 +392,7 @@ def test_lists_that_contradict_each_other(tmp_path: Path) -> None:
         r"im5: expected the same labels everywhere, found others in .*train\.txt.* than in .*database", other, database
     )
     test = write_list(tmp_path / "test.txt", range(5))
-    refused("im3: expected on one side, found among queries and in the database, as 2 items are", test, database)
+    refused("im3: expected on one side, found among the query and the database items, as 2 items are", test, database)
     (tmp_path / "labels.txt").write_text("0 1 0\n1 1 0\n")
     refused("expected a picture and its labels", tmp_path / "labels.txt")
     (tmp_path / "empty.txt").write_text("\n")
@@ -479,7 +479,7 @@ def test_class_numbers(tmp_path: Path) -> None:
     for numbers, names, message in (
         ([0, 2, 0], None, "without gaps, found 0, 2"),
         ([2, 3, 2], None, "counted from 0 or 1"),
-        ([0, 1, -1130179], None, "found -1130179, 0, 1"),
+        ([0, 1, -1130179], None, "labels: expected class numbers from 0, found -1130179 at item 2"),
         ([0, 1.5, 0], None, "expected whole numbers, found 1.5"),
         ([0, 3, 0], ["a", "b", "c"], "found 0, 3"),
         ([1, 2, 1], ["a", "b", "c"], "cannot tell whether class numbers 1 to 2 of 3 names"),
