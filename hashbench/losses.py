@@ -18,3 +18,8 @@ def pair_likelihood(theta: Tensor, similarity: Tensor) -> Tensor:
     softplus(θ) - s θ  (DCMH eq. 1), in the stable form; the field's log(1 + e^θ) - s θ overflows.
     """
     return nnf.binary_cross_entropy_with_logits(theta, similarity, reduction="none")
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """(n, m) cosines of every row of ``a`` (n, d) with every row of ``b`` (m, d); 0 where a row is zero."""
+    return nnf.normalize(a) @ nnf.normalize(b).T

@@ -361,6 +361,8 @@ class Method(abc.ABC, Generic[C]):
     real_valued: ClassVar[bool] = False
     """Whether outputs are ranked by their cosine as they are, k real numbers in place of k bits: no hash, but a
     reference for what hashing gives away."""
+    exceptions: ClassVar[Mapping[str, str]] = {}
+    """Law of the contract kit to the reason why this method breaks it by its nature."""
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +39,12 @@ def standardised_encoder(view: View) -> nn.Module:
 
 
 def hash_network(view: View, bits: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
-    """Standardised encoder, one hidden layer of rectified units, and bits: rows (b, ...) to reals (b, k)."""
-    return nn.Sequential(
-        standardised_encoder(view), nn.Linear(view.dim, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, bits)
-    ).to(view.device)
+    """Standardised encoder, one hidden layer of rectified units, and bits: rows (b, ...) to reals (b, k).
+
+    ``hidden`` = 0 is no hidden layer: bits are linear in the encoder's output.
+    """
+    layers = [nn.Linear(view.dim, hidden), nn.ReLU(), nn.Dropout(dropout)] if hidden else []
+    return nn.Sequential(standardised_encoder(view), *layers, nn.Linear(hidden or view.dim, bits)).to(view.device)
 
 
 @torch.no_grad()
@@ -79,6 +82,38 @@ def set_falling_step(optimiser: torch.optim.Optimizer, epoch: int, epochs: int, 
     for group in optimiser.param_groups:
         first = group.setdefault("first", group["lr"])
         group["lr"] = min(last, first) + (first - min(last, first)) * left
+
+
+def bert_adam(
+    nets: Mapping[str, nn.Module], views: Mapping[str, View], lr: float, encoder_lr: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """The optimiser of the CLIP-era methods for all networks: Adam with decoupled decay and BertAdam's constants.
+
+    Unlike BertAdam it corrects the bias of its averages, and it does not clip gradients.
+    """
+    groups = [group for name, view in views.items() for group in parameter_groups(nets[name], view, lr, encoder_lr)]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, weight_decay=weight_decay)
+
+
+def set_warm_up_cosine(optimiser: torch.optim.Optimizer, progress: float, warm_up: float) -> None:
+    """BertAdam's schedule: lr · progress / warm_up up to ``warm_up``, then lr · ½ (1 + cos(π · progress)).
+
+    Args:
+        optimiser: Its groups' first step sizes are the lr.
+        progress: Share of all steps that are done, 0 to 1; the middle of a step is never a step of size 0.
+        warm_up: Share of the steps in which the size rises.
+    """
+    share = progress / warm_up if progress < warm_up else (1 + math.cos(math.pi * progress)) / 2
+    for group in optimiser.param_groups:
+        group["lr"] = group.setdefault("first", group["lr"]) * share
+
+
+class LogOdds(nn.Module):
+    """Pairs of reals (b, 2k) to z_1 - z_0 (b, k): the log odds of +1 in k two-way softmaxes, positive where the argmax
+    is the second."""
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        return pairs[:, 1::2] - pairs[:, 0::2]
 
 
 def code_statistics(outputs: Tensor) -> dict[str, float]:

@@ -8,7 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from hashbench.method import View
-from hashbench.nn import Standardise, code_statistics, gradient_norm, parameter_groups, standardised_encoder
+from hashbench.nn import (
+    AnchorKernel,
+    LogOdds,
+    Standardise,
+    code_statistics,
+    gradient_norm,
+    hash_network,
+    linear,
+    parameter_groups,
+    ridge_factor,
+    ridge_regression,
+    set_warm_up_cosine,
+    standardised_encoder,
+)
 
 
 def _normal(*shape: int, seed: int = 0) -> Tensor:
@@ -97,3 +110,53 @@ def test_gradient_norm_is_the_norm_of_the_whole_gradient() -> None:
     net(_normal(5, 3)).pow(2).sum().backward()
     whole = torch.cat([p.grad.flatten() for p in net.parameters()])
     assert gradient_norm(net) == pytest.approx(whole.norm().item(), rel=1e-5)
+
+
+def test_a_linear_layer_is_the_solution_it_was_made_of() -> None:
+    x, weight, bias = _normal(5, 3), _normal(3, 4, seed=1), _normal(4, seed=2)
+    assert torch.allclose(linear(weight)(x), x @ weight, atol=1e-6)
+    layer = linear(weight.double(), bias.double())
+    assert torch.allclose(layer(x), x @ weight + bias, atol=1e-6)
+    assert not any(p.requires_grad for p in layer.parameters())
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 0.1, 3.0])
+def test_ridge_regression_is_least_squares_on_rows_that_hold_the_ridge(ridge: float) -> None:
+    x, y = _normal(30, 4).double(), _normal(30, 2, seed=1).double()
+    share = ridge * x.pow(2).sum() / 4
+    rows = torch.cat([x, share.sqrt() * torch.eye(4, dtype=torch.float64)])
+    expected = np.linalg.lstsq(rows.numpy(), torch.cat([y, torch.zeros(4, 2).double()]).numpy(), rcond=None)[0]
+    assert np.allclose(ridge_regression(x, y, ridge).numpy(), expected, atol=1e-9)
+    factor = ridge_factor(x, ridge)
+    assert torch.allclose(factor @ factor.T, x.T @ x + share * torch.eye(4, dtype=torch.float64), atol=1e-9)
+
+
+def test_the_anchor_kernel_has_the_mean_squared_distance_as_its_width() -> None:
+    x, anchors, new = _normal(20, 3), _normal(5, 3, seed=1), _normal(4, 3, seed=2)
+    width = sum(float((a - b).pow(2).sum()) for a in x for b in anchors) / 100
+    out = AnchorKernel(x, anchors)(new)
+    for i in range(4):
+        for j in range(5):
+            expected = np.exp(-float((new[i] - anchors[j]).pow(2).sum()) / (2 * width))
+            assert out[i, j].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_hash_network_without_a_hidden_layer_is_linear() -> None:
+    net = hash_network(View(_normal(9, 3), 3), 4, hidden=0).eval()
+    a, b = _normal(5, 3, seed=1), _normal(5, 3, seed=2)
+    assert torch.allclose(net((a + b) / 2), (net(a) + net(b)) / 2, atol=1e-5)
+
+
+def test_log_odds_are_those_of_two_way_softmaxes() -> None:
+    pairs = _normal(5, 6)
+    p = pairs.view(5, 3, 2).softmax(-1)
+    assert torch.allclose(LogOdds()(pairs), (p[..., 1] / p[..., 0]).log(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.0), (0.05, 0.5), (0.1, 0.9755283), (0.5, 0.5), (1.0, 0.0)])
+def test_the_warm_up_rises_and_the_cosine_falls(progress: float, share: float) -> None:
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimiser = torch.optim.SGD([{"params": weights[:1], "lr": 0.2}, {"params": weights[1:], "lr": 0.01}])
+    for _ in range(2):
+        set_warm_up_cosine(optimiser, progress, 0.1)
+        assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.2 * share, 0.01 * share])

@@ -56,7 +56,7 @@ def checks_for(subject: type[Method[Any]] | type[Dataset] | Opening | Backbone) 
         return bind(datasets.LAWS, subject, str(subject))
     if issubclass(subject, Dataset):
         return checks_for(Opening(subject))
-    return bind(methods.LAWS, subject, subject.__name__)
+    return methods.checks(subject)
 
 
 def parametrize_with_checks(subjects: Iterable[type[Method[Any]] | type[Dataset] | Opening | Backbone]) -> Any:

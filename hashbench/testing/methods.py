@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashbench.config import Config, digest, is_frozen, override, with_preset
+from hashbench.config import Config, did_you_mean, digest, is_frozen, override, with_preset
 from hashbench.errors import Diverged, UsageError
 from hashbench.method import Codes, Hasher, Incompatible, Items, Kind, Method, Needs, Paper, Run, Stage, View, isolated
 from hashbench.retrieval import AnyCodes, RealCodes, evaluate, pack
 from hashbench.testing.fresh import Fresh, fresh, require_light_import
-from hashbench.testing.report import Broken, NotApplicable, Report, bind, judge, require
+from hashbench.testing.report import Broken, Check, NotApplicable, Report, bind, excused, judge, require
 from hashbench.testing.surroundings import traces
 from hashbench.testing.toy import ToyEncoder, toy_items, toy_prompts
 
@@ -41,7 +41,21 @@ def check_method(cls: AnyMethod, expected_failures: Mapping[str, str] = {}) -> R
         cls: The method.
         expected_failures: Check name to the reason why it is known to fail.
     """
-    return judge(cls.__name__, bind(LAWS, cls, cls.__name__), expected_failures)
+    return judge(cls.__name__, checks(cls), expected_failures)
+
+
+def checks(cls: AnyMethod) -> list[Check]:
+    """Every law as a check of a method; those that it breaks by its nature are skipped with its reason.
+
+    Raises:
+        UsageError: an exception names no law.
+    """
+    bound = bind(LAWS, cls, cls.__name__)
+    names = [check.name for check in bound]
+    for name in cls.exceptions:
+        if name not in names:
+            raise UsageError(f"{cls.__name__}.exceptions: no law {name!r}. {did_you_mean(name, names)}")
+    return [excused(check, cls.exceptions[check.name]) if check.name in cls.exceptions else check for check in bound]
 
 
 # ---------------------------------------------------------------- what it declares

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 from unittest import SkipTest
@@ -49,6 +49,21 @@ class Check:
 def bind(laws: Iterable[Callable[[S], str | None]], subject: S, label: str) -> list[Check]:
     """The laws as checks of one subject; the first line of each docstring is the law."""
     return [Check(law.__name__, (law.__doc__ or "").partition("\n")[0], label, partial(law, subject)) for law in laws]
+
+
+def excused(check: Check, reason: str) -> Check:
+    """The check of a law that its subject breaks by its nature: skipped with the reason, and broken where it holds."""
+
+    def judge() -> str | None:
+        try:
+            check.judge()
+        except NotApplicable:
+            raise
+        except Exception as error:
+            raise NotApplicable(f"breaks it by its nature: {reason}") from error
+        raise Broken("holds now; drop it from the exceptions")
+
+    return replace(check, judge=judge)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import hashbench.testing.methods as kit
 from hashbench.config import Config, digest, hp
+from hashbench.errors import UsageError
 from hashbench.method import Hasher, Incompatible, Items, Method, Needs, Paper, Run, View, isolated
 from hashbench.testing import check_method, checks_for
 from hashbench.testing.fresh import Fresh
@@ -150,6 +151,25 @@ def test_good_methods_pass_every_check(cls: Any) -> None:
 def test_every_check_runs_for_some_good_method() -> None:
     ran = {result.name for cls in GOOD for result in check_method(cls).results if result.verdict == "ok"}
     assert ran == {law.__name__ for law in kit.LAWS}
+
+
+def test_a_law_may_be_broken_by_nature_where_that_is_declared() -> None:
+    class Floor(Random):
+        exceptions: ClassVar = {"check_learns": "it learns nothing"}
+
+    class Excuse(Good):
+        exceptions: ClassVar = {"check_learns": "it learns nothing"}
+
+    class Misspelt(Good):
+        exceptions: ClassVar = {"check_lerns": "it learns nothing"}
+
+    def learns(cls: Any) -> Any:
+        return judge("one", [check for check in checks_for(cls) if check.name == "check_learns"])
+
+    assert learns(Floor).skipped == {"check_learns": "breaks it by its nature: it learns nothing"}
+    assert "drop it" in learns(Excuse).failures["check_learns"], "an excuse that is no longer true is a failure"
+    with pytest.raises(UsageError, match="check_learns"):
+        checks_for(Misspelt)
 
 
 # ---------------------------------------------------------------- what it declares
