@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashbench.losses import pair_likelihood, sign
+from hashbench.losses import cosines, pair_likelihood, sign
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
@@ -45,3 +45,8 @@ def test_pair_likelihood_keeps_every_entry_and_has_the_published_gradient() -> N
     assert loss.shape == (5, 7)
     loss.sum().backward()
     assert torch.allclose(theta.grad, theta.detach().sigmoid() - s)
+
+
+def test_cosines_are_those_of_every_pair_of_rows_and_0_where_a_row_is_zero() -> None:
+    a, b = [[3.0, 4.0], [0.0, 0.0]], [[1.0, 0.0], [-6.0, -8.0], [4.0, -3.0]]
+    assert torch.allclose(cosines(torch.tensor(a), torch.tensor(b)), torch.tensor([[0.6, -1.0, 0.0], [0.0, 0.0, 0.0]]))
