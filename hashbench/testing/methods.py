@@ -52,10 +52,11 @@ def checks(cls: AnyMethod) -> list[Check]:
     """
     bound = bind(LAWS, cls, cls.__name__)
     names = [check.name for check in bound]
-    for name in cls.exceptions:
+    exceptions: Mapping[str, str] = getattr(cls, "exceptions", {})  # a class that is no Method is judged, too
+    for name in exceptions:
         if name not in names:
             raise UsageError(f"{cls.__name__}.exceptions: no law {name!r}. {did_you_mean(name, names)}")
-    return [excused(check, cls.exceptions[check.name]) if check.name in cls.exceptions else check for check in bound]
+    return [excused(check, exceptions[check.name]) if check.name in exceptions else check for check in bound]
 
 
 # ---------------------------------------------------------------- what it declares
