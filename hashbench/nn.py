@@ -76,6 +76,13 @@ def parameter_groups(net: nn.Module, view: View, lr: float, encoder_lr: float) -
         yield {"params": encoder, "lr": encoder_lr if view.pretrained else lr}
 
 
+def groups_of_all(
+    nets: Mapping[str, nn.Module], views: Mapping[str, View], lr: float, encoder_lr: float
+) -> list[dict[str, object]]:
+    """:func:`parameter_groups` of every network, each with the view that it reads, for one optimiser of all."""
+    return [group for name, net in nets.items() for group in parameter_groups(net, views[name], lr, encoder_lr)]
+
+
 def set_falling_step(optimiser: torch.optim.Optimizer, epoch: int, epochs: int, last: float) -> None:
     """Linear schedule: the first step in epoch 0, ``last`` in the last epoch; a first step below ``last`` stays."""
     left = 1 - epoch / max(epochs - 1, 1)
@@ -91,7 +98,7 @@ def bert_adam(
 
     Unlike BertAdam it corrects the bias of its averages, and it does not clip gradients.
     """
-    groups = [group for name, view in views.items() for group in parameter_groups(nets[name], view, lr, encoder_lr)]
+    groups = groups_of_all(nets, views, lr, encoder_lr)
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, weight_decay=weight_decay)
 
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from hashbench.config import Config, hp
 from hashbench.losses import pair_likelihood, sign
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run, View
-from hashbench.nn import code_statistics, parameter_groups, set_falling_step, standardised_encoder
+from hashbench.nn import code_statistics, hash_network, parameter_groups, set_falling_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class DCMH(Method[DCMHConfig]):
 
     def fit(self, train: Items, run: Run) -> Hasher:
         cfg, views = self.config, train.views
-        nets = {name: _network(view, run.bits, cfg.hidden) for name, view in views.items()}
+        nets = {name: hash_network(view, run.bits, cfg.hidden) for name, view in views.items()}
         optimisers = {name: self._optimiser(nets[name], view) for name, view in views.items()}
         out = {name: torch.randn(len(view), run.bits, device=run.device) for name, view in views.items()}  # F and G
         b = _codes(train, out, run.bits)
@@ -115,10 +115,3 @@ def _codes(train: Items, out: Mapping[str, Tensor], bits: int) -> Tensor:
         items = train.views[name].items
         total = total + f if items is None else total.index_add(0, items, f)
     return sign(total)
-
-
-def _network(view: View, bits: int, hidden: int) -> nn.Sequential:
-    """Encoder, one hidden layer, and bits without an output non-linearity, as in the paper."""
-    return nn.Sequential(
-        standardised_encoder(view), nn.Linear(view.dim, hidden), nn.ReLU(), nn.Linear(hidden, bits)
-    ).to(view.device)

@@ -37,7 +37,7 @@ from torch import Tensor
 from hashbench.config import Config, hp
 from hashbench.losses import cosines
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run
-from hashbench.nn import code_statistics, hash_network, parameter_groups, untrained_features
+from hashbench.nn import code_statistics, groups_of_all, hash_network, untrained_features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +81,7 @@ class DJSRH(Method[DJSRHConfig]):
         cfg, views = self.config, {"image": train.image, "text": train.text}
         features = {name: untrained_features(view) for name, view in views.items()}  # (n, d) each
         nets = {name: hash_network(view, run.bits, cfg.hidden) for name, view in views.items()}
-        optimiser = self._optimiser(
-            [
-                group
-                for name, view in views.items()
-                for group in parameter_groups(nets[name], view, cfg.lr, cfg.encoder_lr)
-            ]
-        )
+        optimiser = self._optimiser(groups_of_all(nets, views, cfg.lr, cfg.encoder_lr))
         for epoch in run.epochs(cfg.epochs):
             scale, losses = math.sqrt(epoch + 1), []
             for net in nets.values():

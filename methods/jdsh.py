@@ -43,7 +43,7 @@ from hashbench.config import Config, hp
 from hashbench.errors import Diverged
 from hashbench.losses import cosines
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run
-from hashbench.nn import code_statistics, hash_network, parameter_groups, untrained_features
+from hashbench.nn import code_statistics, groups_of_all, hash_network, untrained_features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +105,7 @@ class JDSH(Method[JDSHConfig]):
         bounds = self._distribution(x, y, run)
         run.log(**bounds._asdict())
         nets = {name: hash_network(view, run.bits, cfg.hidden) for name, view in views.items()}
-        optimiser = self._optimiser(
-            [
-                group
-                for name, view in views.items()
-                for group in parameter_groups(nets[name], view, cfg.lr, cfg.encoder_lr)
-            ]
-        )
+        optimiser = self._optimiser(groups_of_all(nets, views, cfg.lr, cfg.encoder_lr))
         for epoch in run.epochs(cfg.epochs):
             scale, losses = math.sqrt(epoch + 1), []
             for net in nets.values():

@@ -54,7 +54,7 @@ from torch import Tensor, nn
 from hashbench.config import Config, hp
 from hashbench.losses import pair_likelihood
 from hashbench.method import Hasher, Incompatible, Items, Method, Needs, Paper, Run, View
-from hashbench.nn import parameter_groups, standardised_encoder
+from hashbench.nn import groups_of_all, standardised_encoder
 
 ByView = Mapping[str, Tensor]
 Nets = Mapping[str, nn.Module]
@@ -338,11 +338,7 @@ class SKDCH(Method[SKDCHConfig]):
 
     def _optimiser(self, nets: Nets, items: Items, lr: float) -> torch.optim.Optimizer:
         cfg = self.config
-        groups = [
-            group
-            for name, net in nets.items()
-            for group in parameter_groups(net, items.views[name], lr, cfg.encoder_lr)
-        ]
+        groups = groups_of_all(nets, items.views, lr, cfg.encoder_lr)
         make = torch.optim.AdamW if cfg.optimiser == "adam" else torch.optim.SGD
         return make(groups, lr=lr, weight_decay=cfg.weight_decay)
 

@@ -38,7 +38,7 @@ from torch import Tensor
 from hashbench.config import Config, hp
 from hashbench.losses import sign
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run
-from hashbench.nn import code_statistics, hash_network, parameter_groups
+from hashbench.nn import code_statistics, groups_of_all, hash_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +75,7 @@ class UCCH(Method[UCCHConfig]):
     def fit(self, train: Items, run: Run) -> Hasher:
         cfg, views, n = self.config, {"image": train.image, "text": train.text}, len(train)
         nets = {name: hash_network(view, run.bits, cfg.hidden) for name, view in views.items()}
-        groups = [
-            group
-            for name, view in views.items()
-            for group in parameter_groups(nets[name], view, cfg.lr, cfg.encoder_lr)
-        ]
+        groups = groups_of_all(nets, views, cfg.lr, cfg.encoder_lr)
         optimiser = torch.optim.Adam(groups, weight_decay=cfg.weight_decay)
         parameters = [p for net in nets.values() for p in net.parameters()]
 

@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from hashbench.config import Config, hp
 from hashbench.losses import cosines
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run, View
-from hashbench.nn import Standardise, code_statistics, parameter_groups, standardised_encoder, untrained_features
+from hashbench.nn import Standardise, code_statistics, groups_of_all, standardised_encoder, untrained_features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ class UGACH(Method[UGACHConfig]):
         features = {name: untrained_features(view) for name, view in views.items()}  # (n, d) each
         critic = {name: self._network(standardised_encoder(view), view, run.bits) for name, view in views.items()}
         generator = {name: self._network(Standardise(x), views[name], run.bits) for name, x in features.items()}
-        groups = [g for name, v in views.items() for g in parameter_groups(critic[name], v, cfg.lr, cfg.encoder_lr)]
+        groups = groups_of_all(critic, views, cfg.lr, cfg.encoder_lr)
         game = Game(
             run, views, features, self._positives(features["image"], features["text"]), critic, generator,
             self._optimiser(groups),

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from hashbench.config import Config, hp
 from hashbench.losses import pair_likelihood, sign
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run, View
-from hashbench.nn import code_statistics, hash_network, parameter_groups, standardised_encoder, untrained_features
+from hashbench.nn import code_statistics, groups_of_all, hash_network, standardised_encoder, untrained_features
 
 Nets = Mapping[str, nn.Sequential]
 
@@ -225,8 +225,7 @@ class UKD(Method[UKDConfig]):
         ).to(view.device)  # fmt: skip
 
     def _optimiser(self, nets: Nets, train: Items, lr: float) -> torch.optim.Optimizer:
-        groups = (parameter_groups(nets[v], train.views[v], lr, self.config.encoder_lr) for v in nets)
-        return torch.optim.Adam([group for some in groups for group in some])
+        return torch.optim.Adam(groups_of_all(nets, train.views, lr, self.config.encoder_lr))
 
     def _measure(self, run: Run, nets: Nets, phase: str) -> None:
         """Among validation items: the teacher's MAP, and how many of its neighbours are truly similar."""

@@ -86,7 +86,6 @@ def import_files(files: Sequence[Path], wanted: Wanted, progress: Progress) -> P
         },
         digests=digests,
         bad=bad,
-        decoded=bool(digests),
         notes=tuple(notes),
     )
     folder = data_dir() / wanted.name

@@ -79,7 +79,6 @@ def prepare(cls: type[Official], root: Path, choices: Choices, progress: Progres
         sources={path: {"bytes": used.bytes, "sha256": used.sha256} for path, used in sorted(sources.used.items())},
         digests=picture_digest(sources, table, bad),
         bad=dict(sorted(bad.items())),
-        decoded=True,
         verified=verified,
         notes=tuple(notes),
     )

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -64,8 +64,6 @@ class Manifest:
     """What every part of the content is (:meth:`Table.digests`)."""
     bad: dict[str, str] = field(default_factory=dict)
     """Picture to what is wrong with it; its item takes no part."""
-    decoded: bool = False
-    """Whether every picture was decoded in full."""
     verified: bool = False
     """Whether archives were compared with their known sizes and checksums."""
     notes: tuple[str, ...] = ()
@@ -149,13 +147,19 @@ def read(folder: Path) -> tuple[Table, Manifest]:
             same = False
         if not same:
             raise DataError(f"{folder / name}: missing or changed since it was prepared; prepare the data set again")
+    return _table(folder, tuple(sorted(manifest.files.items()))), manifest
+
+
+@lru_cache(maxsize=4)
+def _table(folder: Path, files: tuple[tuple[str, str], ...]) -> Table:
+    """What the files of a folder say, read once for all of its protocols; ``files`` are their names and digests."""
 
     def group(of: str) -> dict[str, NDArray[Any]]:
-        names = [name for name in manifest.files if name.startswith(f"{of}/")]
+        names = [name for name, _ in files if name.startswith(f"{of}/")]
         return {Path(name).stem: _read_array(folder / name) for name in names}
 
     items = [json.loads(line) for line in (folder / "items.jsonl").read_text("utf-8").split("\n")[:-1]]
-    table = Table(
+    return Table(
         ids=tuple(item["id"] for item in items),
         class_names=_lines(folder / "classes.txt"),
         labels=_read_array(folder / "labels.npy"),
@@ -166,7 +170,6 @@ def read(folder: Path) -> tuple[Table, Manifest]:
         vocabulary=_lines(folder / "vocabulary.txt"),
         sides=group("sides"),
     )
-    return table, manifest
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +220,8 @@ class _Chosen:
 class Prepared(Dataset):
     """A data set that was prepared or imported on this machine, under one of its protocols.
 
-    Subclasses list their :class:`Plan`; the first is the default.
+    Subclasses list their :class:`Plan`; the first is the default. ``rules`` gain what only the data can tell (items
+    that are missing, sizes that were scaled) when the split is first asked for.
     """
 
     plans: ClassVar[tuple[Plan, ...]] = ()
@@ -360,10 +364,8 @@ class Prepared(Dataset):
         return Sources(root)
 
     def present(self, view: str) -> NDArray[np.bool_]:
-        everywhere = np.ones(len(self), np.bool_)
-        return (
-            np.asarray(self.table.present.get(view, np.ones(len(self.table), np.bool_)))[self._chosen.rows] & everywhere
-        )
+        has = self.table.present.get(view)
+        return np.ones(len(self), np.bool_) if has is None else np.asarray(has)[self._chosen.rows]
 
 
 def rules_of(plans: Sequence[Plan]) -> dict[str, Rules]:
