@@ -5,6 +5,9 @@ emojibase; labels from folders, emoji groups and keywords. Credits stand in ``pi
 drawers' names are kept per item. ``pictograms_pack/build.py`` makes the pack.
 
 Two drawers draw the same emoji, so the split deals whole *concepts*: none is on two sides.
+
+Five folds ask with every concept once, for cross-validation. ``pictograms-three-views`` takes titles and tag words as
+two views, of which an item may lack one.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hashbench.dataset import Dataset, Rules, Sizes, Source, Split, Texts, split_by_group
+from hashbench.dataset import Dataset, Rules, Sizes, Source, Split, Texts, rank_by_id, split_by_group
 from hashbench.errors import DataError
 
 PACK = Path(__file__).parent / "pictograms_pack" / "pictograms.zip"
 SPLIT_SEED = 1
 SIZES = Sizes(query=800, train=4000, validation=500)
+FOLDS = 5
 RARE = 5
 """A tag word enters the vocabulary when at least this many items carry it."""
 
@@ -37,6 +41,7 @@ _SPLIT = (
     "whole concepts ranked by sha256(1, concept) and dealt to query (about 800), validation (about 500), "
     "training (about 4,000); the database is training plus all the rest"
 )
+_TEXT = "title and tag words without repeats, without the words that name a label"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +75,7 @@ class Pictograms(Dataset):
             id="pictograms@1",
             items="all drawings of the pack",
             split=_SPLIT,
-            text="title and tag words without repeats, without the words that name a label",
+            text=_TEXT,
         ),
         "pictograms-all-words@1": Rules(
             id="pictograms-all-words@1",
@@ -78,6 +83,24 @@ class Pictograms(Dataset):
             split=_SPLIT,
             text="title and tag words without repeats; words that name a label are kept and give it away",
         ),
+        "pictograms-three-views@1": Rules(
+            id="pictograms-three-views@1",
+            items="all drawings of the pack",
+            split=_SPLIT,
+            text="words of the title; tag words are a third view, tags; neither has the words that name a label, and "
+            "an item of whose title or tags no word is left lacks that view",
+        ),
+        **{
+            f"pictograms-fold{fold}@1": Rules(
+                id=f"pictograms-fold{fold}@1",
+                items="all drawings of the pack",
+                split=f"fold {fold} of {FOLDS}: of whole concepts ranked by sha256(1, concept), number {fold} of every "
+                f"{FOLDS} asks; the rest in that order are dealt to validation (about 500) and training (about "
+                "4,000); the database is training plus all the rest",
+                text=_TEXT,
+            )
+            for fold in range(1, FOLDS + 1)
+        },
     }
 
     def __init__(self, protocol: str | None = None, pack: Path = PACK) -> None:
@@ -127,20 +150,38 @@ class Pictograms(Dataset):
 
     @cached_property
     def views(self) -> Mapping[str, Source]:
+        words = {"text": ("title", "tags")} if not self._apart else {"text": ("title",), "tags": ("tags",)}
         return {
             "image": Drawings(self._pack, [item["file"] for item in self._items]),
-            "text": Texts([" ".join(self._words(item)) for item in self._items]),
+            **{
+                view: Texts([" ".join(self._words(item, *fields)) for item in self._items])
+                for view, fields in words.items()
+            },
         }
+
+    def present(self, view: str) -> NDArray[np.bool_]:
+        source = self.views[view]
+        if self._apart and isinstance(source, Texts):
+            return np.array([bool(text) for text in source.strings])
+        return super().present(view)
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """Words that at least :data:`RARE` items carry, most frequent first."""
-        counts = Counter(word for item in self._items for word in self._words(item))
+        counts = Counter(word for item in self._items for word in self._words(item, "title", "tags"))
         return tuple(word for word, n in sorted(counts.items(), key=lambda c: (-c[1], c[0])) if n >= RARE)
 
     @cached_property
     def split(self) -> Split:
-        return split_by_group(self.groups, SIZES, SPLIT_SEED)
+        fold = self.rules.id.removeprefix("pictograms-fold").removesuffix("@1")
+        if not fold.isdecimal():
+            return split_by_group(self.groups, SIZES, SPLIT_SEED)
+        concepts = sorted(set(self.groups))
+        asking = {concepts[place] for place in rank_by_id(concepts, SPLIT_SEED)[int(fold) - 1 :: FOLDS]}
+        asks = np.array([concept in asking for concept in self.groups])
+        rest = np.flatnonzero(~asks)
+        dealt = split_by_group([self.groups[row] for row in rest.tolist()], replace(SIZES, query=0), SPLIT_SEED)
+        return Split(np.flatnonzero(asks), rest[dealt.database], rest[dealt.train], rest[dealt.validation])
 
     @property
     def definitions(self) -> Mapping[str, str]:
@@ -153,8 +194,14 @@ class Pictograms(Dataset):
             return frozenset()
         return frozenset(word for words in self._meta["label_words"].values() for word in words)
 
-    def _words(self, item: Mapping[str, Any]) -> list[str]:
-        words = [*item["title"], *(word for tag in item["tags"] for word in tag.split())]
+    @property
+    def _apart(self) -> bool:
+        """Whether titles and tags are two views."""
+        return self.rules.id.startswith("pictograms-three-views")
+
+    def _words(self, item: Mapping[str, Any], *fields: str) -> list[str]:
+        """Words of an item's ``title``, ``tags`` or both, each once."""
+        words = [word for name in fields for words in item[name] for word in words.split()]
         return [word for word in dict.fromkeys(words) if word not in self._hidden]
 
 

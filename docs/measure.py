@@ -1,6 +1,6 @@
 """Measures the table of the README and writes ``docs/measured.json``: ``python docs/measure.py``.
 
-Everything goes through ``hashbench.runner.run``, so what is done already is reused. Nothing is tuned here: every arm
+Everything goes through ``hashbench.grid.run``, so what is done already is reused. Nothing is tuned here: every arm
 runs with its default settings. The comparisons average each query's AP over the seeds and flip signs over queries.
 """
 
@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 from pathlib import Path
-
-import numpy as np
-from scipy.stats import permutation_test
 
 from hashbench.cli.output import mean_and_deviation
 from hashbench.config import override
+from hashbench.grid import run
 from hashbench.paths import results_dir
 from hashbench.registry import methods
-from hashbench.runner import run
+from hashbench.significance import compare
 from hashbench.spec import Execution
 from hashbench.store import Record, Store
 
@@ -55,17 +52,6 @@ def scores(records: list[Record], task: str) -> list[float]:
     return [record.metrics[task]["map@all"] for record in records]
 
 
-def compare(store: Store, one: list[Record], other: list[Record], task: str) -> dict[str, object]:
-    """Mean difference in MAP, one difference a seed, and p of the paired randomisation over queries."""
-    a, b = (np.mean([store.queries(record)[task] for record in arm], axis=0) for arm in (one, other))
-    test = permutation_test(
-        (a, b), lambda x, y, axis: (x - y).mean(axis=axis), permutation_type="samples", n_resamples=9999,
-        vectorized=True, rng=np.random.default_rng(0),
-    )  # fmt: skip
-    seeds = [x - y for x, y in zip(scores(one, task), scores(other, task), strict=True)]
-    return {"mean": statistics.fmean(seeds), "seeds": seeds, "p": float(test.pvalue)}
-
-
 def main() -> None:
     found = measure()
     store = Store(results_dir())
@@ -81,9 +67,9 @@ def main() -> None:
             for arm, records in found.items()
         ],
         "differences": [
-            {"one": one, "other": other, "task": task, **compare(store, found[one], found[other], task)}
+            {"one": one, "other": other, "task": of.task, "mean": of.mean, "seeds": of.seeds, "p": of.p}
             for one, other in PAIRS
-            for task in TASKS
+            for of in compare(store, found[one], found[other])
         ],
     }
     (Path(__file__).parent / "measured.json").write_text(json.dumps(page, indent=1) + "\n")

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import abc
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hashbench import registry
-from hashbench.errors import DataError, UsageError
+from hashbench.errors import DataError, Incompatible, UsageError
 
 if TYPE_CHECKING:  # a repeated run asks for identities only, and must not wait for torch
     from torch import Tensor, nn
@@ -50,6 +50,8 @@ class Backbone(abc.ABC):
     """First 16 hex digits of the weights' sha256; ``untrained`` for scratch; ``none`` where there are none."""
     transform: str
     """What happens to a raw item before the encoder, written out."""
+    length: int = 1
+    """Rows of the sequence that the encoder gives an item, l; 1: a vector alone."""
 
     @property
     @abc.abstractmethod
@@ -83,6 +85,46 @@ class Backbone(abc.ABC):
     def encoder(self) -> nn.Module:
         """A fresh module, rows (b, ...) to float vectors (b, d). Normalising pixels is its first layer."""
 
+    def tokens(self) -> Backbone:
+        """The same backbone giving token sequences, for methods that need them.
+
+        Its encoder gives (b, l, d) with l = :attr:`length`: row 0 is the vector that this backbone gives, the next
+        rows are tokens of the same width (words, or regions of the picture), and what is left at the end is zero.
+
+        Raises:
+            Incompatible: this backbone gives nothing but its vector.
+        """
+        raise Incompatible(
+            f"needs token sequences, and {self.name} gives one vector an item; take lite, or a clip like clip-vit-b32"
+        )
+
+
+class Tokens(Backbone):
+    """Another form of a backbone: the same items and weights, token sequences for vectors."""
+
+    def __init__(self, plain: Backbone, rows: str, length: int, encoder: Callable[[], nn.Module]) -> None:
+        """Name the form.
+
+        Args:
+            plain: The backbone.
+            rows: What the rows after the first are, in words; part of the transform.
+            length: Rows of a sequence, the first one counted, l.
+            encoder: Makes the module, rows (b, ...) of ``plain`` to sequences (b, l, d); see :meth:`Backbone.tokens`.
+        """
+        self._plain, self._encoder, self.length = plain, encoder, length
+        self.modality, self.weights = plain.modality, plain.weights
+        self.name, self.transform = f"{plain.name}+tokens", f"{plain.transform}, {rows}"
+
+    @property
+    def dim(self) -> int:
+        return self._plain.dim
+
+    def prepare(self, items: Sequence[Any]) -> Tensor:
+        return self._plain.prepare(items)
+
+    def encoder(self) -> nn.Module:
+        return self._encoder()
+
 
 class Given(Backbone):
     """Stands where a view is vectors already: nothing reads it, nothing is trained, nothing is cached."""
@@ -108,6 +150,9 @@ class Given(Backbone):
         from torch import nn
 
         return nn.Identity()
+
+    def tokens(self) -> Backbone:
+        raise Incompatible("needs token sequences, and views of vectors have none; take data with pictures and texts")
 
 
 class WeightsUnavailable(DataError):

@@ -55,7 +55,7 @@ class Features:
     """The vectors of every item of a view, in the data set's order."""
 
     array: NDArray[np.float32]
-    """(n, d), memory-mapped and read-only."""
+    """(n, d), memory-mapped and read-only; token sequences lie flat, (n, l * d)."""
     key: str
     reused: bool
     """Whether they were there already, or made by another process meanwhile."""
@@ -393,7 +393,7 @@ class _Encoder:
         ):
             if rows.ndim == 4:
                 rows = rows.contiguous(memory_format=torch.channels_last)
-            out: NDArray[np.float32] = self._module(rows.to(self._device)).float().cpu().numpy()
+            out: NDArray[np.float32] = self._module(rows.to(self._device)).float().flatten(1).cpu().numpy()
         if not np.isfinite(out).all():
             raise DataError(f"backbone {self._name}: its features are not finite; its weights are damaged")
         return out

@@ -74,6 +74,9 @@ class Needs:
     """Whether label prompts are read as a view (:meth:`Items.label_view`)."""
     more_views: bool = False
     """Whether any two or more views will do, also where items lack some of them; ``views`` are then only examples."""
+    tokens: bool = False
+    """Whether views are read as token sequences: encoders then give (b, l, d), first the item's vector, then its
+    words or regions, then rows of zeros up to l."""
 
 
 class Rows(Protocol):
@@ -94,7 +97,8 @@ class View:
     """
 
     rows: Rows
-    """(n, d) float features, (n, 3, h, w) uint8 pixels or (n, l) int64 token ids."""
+    """(n, d) float features, (n, 3, h, w) uint8 pixels or (n, l) int64 token ids; features that are sequences lie
+    flat, (n, l * d)."""
     dim: int
     """Width of the encoder's output, d."""
     make_encoder: Callable[[], nn.Module] = nn.Identity
@@ -105,6 +109,8 @@ class View:
     device: str = "cpu"
     items: Tensor | None = None
     """(m,) int64: whose rows these are, where some items lack the view. None: row i is item i's."""
+    length: int = 1
+    """Rows of the sequence that the encoder gives an item, l; 1: a vector alone."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -118,11 +124,11 @@ class View:
         return self.rows[index].to(self.device)
 
     def encoder(self) -> nn.Module:
-        """A fresh encoder on the run's device: rows (b, ...) to vectors (b, d)."""
+        """A fresh encoder on the run's device: rows (b, ...) to vectors (b, d), or to sequences (b, l, d)."""
         return self.make_encoder().to(self.device)
 
     def features(self) -> Tensor:
-        """All features at once, (n, d) float32 on the run's device.
+        """All features at once, (n, d) float32 on the run's device; sequences lie flat, (n, l * d).
 
         Raises:
             Incompatible: the view is raw.

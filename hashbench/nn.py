@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,30 @@ def set_warm_up_cosine(optimiser: torch.optim.Optimizer, progress: float, warm_u
     share = progress / warm_up if progress < warm_up else (1 + math.cos(math.pi * progress)) / 2
     for group in optimiser.param_groups:
         group["lr"] = group.setdefault("first", group["lr"]) * share
+
+
+def set_dropping_step(
+    optimiser: torch.optim.Optimizer, epoch: int, every: int, factor: float, at_once: bool = False
+) -> None:
+    """The first step times ``factor`` for every ``every`` epochs that are over, 1e-6 at least.
+
+    Args:
+        optimiser: Its groups' first step sizes are kept.
+        epoch: From 0.
+        every: Epochs between two drops.
+        factor: Below 1.
+        at_once: Drop after the first epoch too, a fault of released code that drops where epoch % every == 0.
+    """
+    drops = math.ceil(epoch / every) if at_once else epoch // every
+    for group in optimiser.param_groups:
+        first = group.setdefault("first", group["lr"])
+        group["lr"] = max(first * factor**drops, min(first, 1e-6))
+
+
+def perceptron(*widths: int) -> nn.Sequential:
+    """Linear layers from each width to the next, with rectified units between them: (b, first) to (b, last)."""
+    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
 
 
 class LogOdds(nn.Module):

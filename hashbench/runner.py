@@ -1,38 +1,32 @@
-"""One Spec to one Record: open the data, see it through the backbones, fit, encode, measure, keep.
-
-What ``hashbench run`` does is :func:`run`; the pieces below it are what grids and tests use.
-"""
+"""One Spec to one Record: open the data, see it through the backbones, fit, encode, measure, keep."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import resource
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hashbench import backbone as backbones
 from hashbench import prompts, registry, retrieval, store
 from hashbench.backbone import Backbone, Given
 from hashbench.conditions import Conditions, Reworded, disturb
-from hashbench.config import Config, did_you_mean, digest, validated
+from hashbench.config import Config, did_you_mean, digest
 from hashbench.data import catalogue
 from hashbench.dataset import Dataset, Index, Vectors
-from hashbench.errors import CELLS_FAILED, DataError, Diverged, Incompatible, UsageError
+from hashbench.errors import DataError, Diverged, Incompatible, UsageError
 from hashbench.features import FeatureCache, MappedRows, RawRows, vectors
 from hashbench.measuring import (
     ENCODED_SIDES,
@@ -44,29 +38,12 @@ from hashbench.measuring import (
     with_evaluations,
 )
 from hashbench.method import Hasher, Items, Method, Run, View
-from hashbench.paths import cache_dir, results_dir
+from hashbench.paths import cache_dir
 from hashbench.retrieval import AnyCodes, RealCodes
-from hashbench.spec import Execution, Precision, Spec, Tuning
+from hashbench.setup import Setup
+from hashbench.spec import Spec
 from hashbench.stages import StageFiles
 from hashbench.store import Record, Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What a run sees of the world: data, protocol, backbones."""
-
-    dataset: str = "pictograms"
-    protocol: str | None = None
-    """None: the data set's first."""
-    views: tuple[str, ...] = ()
-    """The views that take part; empty: all that the data set has."""
-    backbones: Mapping[str, str] = field(default_factory=dict)
-    """View name to backbone name, ``lite`` where none is named; ``label`` is what reads label prompts, the text
-    view's own where none is named. A view of vectors has none."""
-    tuning: Tuning = "frozen"
-    precision: Precision = "fp32"
-    conditions: Conditions = field(default_factory=Conditions)
-    """What is done to the training items."""
 
 
 class Reporter:
@@ -78,6 +55,9 @@ class Reporter:
     def features_reused(self, view: str) -> None:
         """The features of a view were in the cache."""
 
+    def planned(self, runs: int) -> None:
+        """So many runs belong to the work, done already or not."""
+
     def starting(self, runs: int, at_once: int) -> None:
         """So many runs are left to make; several at once say nothing until each is done."""
 
@@ -86,6 +66,21 @@ class Reporter:
 
     def finished(self, record: Record, folder: Path, reused: bool) -> None:
         """A run is there, made now or found in the store."""
+
+    def standing(self, standing: Standing) -> None:
+        """How many runs are done, which are at work, and how long the rest may take; told all the time."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the work of many runs stands."""
+
+    left: int
+    """Runs that are not finished, those at work among them."""
+    at_work: Sequence[tuple[Spec, float, str]]
+    """Spec, seconds since it was begun, and what is being done."""
+    seconds_left: float | None
+    """None while nothing is known of how long one takes."""
 
 
 class Bench:
@@ -104,7 +99,7 @@ class Bench:
         self.cache = cache or cache_dir()
         self.features = FeatureCache(self.cache / "features")
         self.stages = StageFiles(self.cache / "stages")
-        self._arrays: dict[str, NDArray[np.float32]] = {}
+        self._arrays: dict[tuple[str, str], NDArray[np.float32]] = {}
         self._sentences: dict[tuple[str, ...], NDArray[np.float32]] = {}
         self.dataset = catalogue.open_dataset(setup.dataset, setup.protocol)
         self.backbones = {view: self._backbone(view) for view in self._chosen_views()}
@@ -140,9 +135,18 @@ class Bench:
         """The views that a method gets under this setup."""
         return tuple(self.backbones) if method.needs.more_views else method.needs.views
 
+    def backbone(self, view: str, method: type[Method[Any]]) -> Backbone:
+        """What a method reads a view through: its backbone, in the form that gives tokens where it needs them.
+
+        Raises:
+            Incompatible: it needs tokens, and the backbone gives none.
+        """
+        found = self.backbones[view]
+        return found.tokens() if method.needs.tokens else found
+
     def spec(self, method: type[Method[Any]], name: str, config: Config, bits: int, seed: int) -> Spec:
         """The spec of one run of a method under this setup."""
-        views = {view: self.backbones[view].identity for view in self.views_of(method)}
+        views = {view: self._identity(view, method) for view in self.views_of(method)}
         if method.needs.prompts and self._prompt_reader is not self.backbones.get("text"):
             views["label"] = self._prompt_reader.identity
         return Spec(
@@ -162,6 +166,12 @@ class Bench:
             conditions=self.setup.conditions.set(),
         )
 
+    def _identity(self, view: str, method: type[Method[Any]]) -> str:
+        try:
+            return self.backbone(view, method).identity
+        except Incompatible:  # the run will be skipped, and its record says with which backbone
+            return self.backbones[view].identity
+
     @cached_property
     def _prompts_digest(self) -> str:
         tables = {name: (prompt.kind, prompt.template) for name, prompt in prompts.PROMPTS.items()}
@@ -172,16 +182,23 @@ class Bench:
         encoder = self.backbones[view]
         return encoder.trainable and (self.setup.tuning == "full" or not encoder.pretrained)
 
-    def has_features(self, view: str) -> bool:
-        """Whether a cached view's features are there already."""
-        given = isinstance(self.dataset.views[view], Vectors)
-        return given or self.features.has(self.dataset, view, self.backbones[view], precision=self.setup.precision)
+    def has_features(self, view: str, method: type[Method[Any]]) -> bool:
+        """Whether the features that a method reads a cached view by are there already.
 
-    def compute_features(self, reporter: Reporter | None = None) -> None:
-        """Make sure that the features of every cached view are on disk."""
-        for view in self.backbones:
-            if not self.is_raw(view):
-                self._array(view, reporter or Reporter())
+        Raises:
+            Incompatible: it needs tokens, and the backbone gives none.
+        """
+        encoder = self.backbone(view, method)
+        given = isinstance(self.dataset.views[view], Vectors)
+        return given or self.features.has(self.dataset, view, encoder, precision=self.setup.precision)
+
+    def compute_features(self, methods: Iterable[type[Method[Any]]], reporter: Reporter | None = None) -> None:
+        """Make sure that all features that some methods read their cached views by are on disk."""
+        for method in methods:
+            for view in self.views_of(method):
+                if not self.is_raw(view):
+                    with suppress(Incompatible):  # which the run says itself
+                        self._array(self.dataset, view, self.backbone(view, method), reporter or Reporter())
 
     def train(self, spec: Spec, log: Callable[..., None] | None = None) -> Items:
         """The training items as the spec's method gets them, under the spec's conditions.
@@ -236,9 +253,9 @@ class Bench:
             there = np.flatnonzero(self.dataset.present(view)[rows[kept]])
             owners = None if len(there) == len(kept) else torch.from_numpy(there).to(self.device)
             if view == "text" and words is not None:
-                views[view] = replace(self._view(view, kept[there], words), items=owners)
+                views[view] = replace(self._view(view, method, kept[there], words), items=owners)
             elif len(there):
-                views[view] = replace(self._view(view, rows[kept[there]]), items=owners)
+                views[view] = replace(self._view(view, method, rows[kept[there]]), items=owners)
         return Items(
             views=views,
             labels=torch.from_numpy(labels.astype(np.float32)).to(self.device),
@@ -246,30 +263,32 @@ class Bench:
             prompts=label_view if method.needs.prompts else None,
         )
 
-    def _view(self, view: str, rows: Index, dataset: Dataset | None = None) -> View:
-        dataset, encoder = dataset or self.dataset, self.backbones[view]
+    def _view(self, view: str, method: type[Method[Any]], rows: Index, dataset: Dataset | None = None) -> View:
+        dataset, encoder = dataset or self.dataset, self.backbone(view, method)
         if self.is_raw(view):
-            source = RawRows(dataset, view, encoder, rows)
-            return View(source, encoder.dim, encoder.encoder, True, encoder.pretrained, self.device)
-        array = self._array(view, Reporter(), dataset)
-        return View(MappedRows(array, rows), array.shape[1], device=self.device)
+            source, length = RawRows(dataset, view, encoder, rows), encoder.length
+            return View(source, encoder.dim, encoder.encoder, True, encoder.pretrained, self.device, length=length)
+        array = self._array(dataset, view, encoder, Reporter())
+        shape = (encoder.length, array.shape[1] // encoder.length)
+        unflatten = nn.Identity if encoder.length == 1 else partial(nn.Unflatten, 1, shape)
+        return View(MappedRows(array, rows), shape[1], unflatten, device=self.device, length=shape[0])
 
-    def encode(self, hasher: Hasher, side: str, view: str, *, real_valued: bool = False) -> AnyCodes:
+    def encode(self, method: type[Method[Any]], hasher: Hasher, side: str, view: str) -> AnyCodes:
         """The codes of a side's items that have a view."""
-        items = self._view(view, rows_with(self.dataset, side, view))
-        if real_valued:
+        items = self._view(view, method, rows_with(self.dataset, side, view))
+        if method.real_valued:
             return RealCodes(hasher.outputs(view, items).cpu().numpy())
         return retrieval.pack(hasher.encode(view, items))
 
-    def _array(self, view: str, reporter: Reporter, dataset: Dataset | None = None) -> NDArray[Any]:
-        source, content = (dataset or self.dataset).views[view], (dataset or self.dataset).view_digest(view)
+    def _array(self, dataset: Dataset, view: str, encoder: Backbone, reporter: Reporter) -> NDArray[Any]:
+        source, content = dataset.views[view], (dataset.view_digest(view), encoder.identity)
         if isinstance(source, Vectors):
             return source.matrix
         if content not in self._arrays:
             found = self.features.get(
-                dataset or self.dataset,
+                dataset,
                 view,
-                self.backbones[view],
+                encoder,
                 precision=self.setup.precision,
                 device=self.device,
                 progress=lambda done, total: reporter.features(view, done, total),
@@ -287,124 +306,15 @@ class Bench:
         return self._sentences[asked]
 
 
-def run(
-    method: str,
-    *,
-    setup: Setup | None = None,
-    config: Config | None = None,
-    bits: Sequence[int] = (64,),
-    seeds: Sequence[int] = (0,),
-    results: Path | None = None,
-    execution: Execution | None = None,
-    reporter: Reporter | None = None,
-) -> list[Record]:
-    """Train, encode and measure a method at every code length and seed; what is done already is reused.
+def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_once: int = 1) -> Record:
+    """Carry out one spec and keep its record, whatever becomes of it.
 
     Args:
-        method: Registered name, e.g. ``soda``.
-        setup: Data, protocol and backbones; the built-in data with the offline backbone by default.
-        config: The method's settings; its defaults where None.
-        bits: Code lengths.
-        seeds: One run each.
-        results: Folder of the records; ``results`` or HASHBENCH_RESULTS where None.
-        execution: Device, workers, whether to run again what is done.
-        reporter: Told about progress.
-
-    Returns:
-        One record for every code length and seed, in that order, whatever became of it.
-
-    Raises:
-        UsageError: a name or a value that makes no sense.
-        DataError: data or weights that are missing or damaged.
-    """
-    execution, reporter, setup = execution or Execution(), reporter or Reporter(), setup or Setup()
-    bench = Bench(setup, device=resolve_device(execution.device))
-    specs = plan(bench, method, config, bits, seeds)
-    return carry_out(bench, specs, Store(results or results_dir()), execution, reporter)
-
-
-def plan(bench: Bench, method: str, config: Config | None, bits: Sequence[int], seeds: Sequence[int]) -> list[Spec]:
-    """The specs of a method at every code length and seed."""
-    if not bits or min(bits) < 1 or max(bits) > 4096:
-        raise UsageError(f"--bits: expected code lengths from 1 to 4096, found {list(bits)}")
-    if not seeds:
-        raise UsageError("--seeds: expected at least one seed")
-    found = registry.methods.get(method)
-    missing = [view for view in bench.views_of(found) if view not in bench.backbones]
-    if missing:
-        raise UsageError(
-            f"{method} needs the view {missing[0]!r}, and there are {', '.join(bench.backbones)} (--views, --dataset)"
-        )
-    settings = config or found.config_class()
-    if not isinstance(settings, found.config_class):
-        raise UsageError(f"{method}: expected a {found.config_class.__name__}, found a {type(settings).__name__}")
-    settings = validated(settings)
-    return [bench.spec(found, method, settings, k, seed) for k in dict.fromkeys(bits) for seed in dict.fromkeys(seeds)]
-
-
-def carry_out(
-    bench: Bench, specs: Sequence[Spec], records: Store, execution: Execution, reporter: Reporter
-) -> list[Record]:
-    """Run what is not done, in worker processes where asked; records come back in the order of the specs."""
-    records.check_writable()
-    found: dict[str, Record] = {}
-    for spec in specs:
-        record = None if execution.force else records.find(spec)
-        if record is not None and record.status != "failed":
-            found[spec.key] = record
-            reporter.finished(record, records.folder(spec), True)
-    todo = [spec for spec in specs if spec.key not in found]
-    if todo:
-        bench.compute_features(reporter)
-        reporter.starting(len(todo), min(execution.workers, len(todo)))
-    if execution.workers > 1 and len(todo) > 1:
-        finished = _in_processes(bench, todo, records, execution.workers)
-    else:
-        finished = (run_one(bench, spec, records, reporter) for spec in todo)
-    for record in finished:
-        found[record.key] = record
-        reporter.finished(record, records.folder(record.spec), False)
-    return [found[spec.key] for spec in specs]
-
-
-def _in_processes(bench: Bench, specs: Sequence[Spec], records: Store, workers: int) -> Iterator[Record]:
-    """Runs in fresh processes; results do not depend on how many there are."""
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(workers, len(specs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with,
-        initargs=(os.getpid(),),
-    )
-    try:
-        jobs = [pool.submit(_work, bench.setup, bench.cache, bench.device, spec, records.root) for spec in specs]
-        for job in as_completed(jobs):
-            yield job.result()
-    except BaseException:  # interrupted, or data that no run can do without: nobody waits for the others
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    pool.shutdown()
-
-
-def _end_with(parent: int) -> None:
-    """Let this worker end when its parent is gone, however it went: nobody would take its result."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _work(setup: Setup, cache: Path, device: str, spec: Spec, results: Path) -> Record:
-    return run_one(Bench(setup, cache, device), spec, Store(results), Reporter())
-
-
-def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Record:
-    """Carry out one spec and keep its record, whatever becomes of it.
+        bench: The opened setup of the spec.
+        spec: The run.
+        records: Where its record goes.
+        reporter: Told of its epochs.
+        at_once: Runs at work on this machine, which share its cores where they compute on a GPU.
 
     Raises:
         DataError: data or weights that are missing or damaged; every run would end so.
@@ -418,15 +328,18 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
         bits=spec.bits,
         seed=spec.seed,
         device=bench.device,
-        validation=bench.validation(method_class),
         scope=digest([spec.scope, bench.device.partition(":")[0]]),
         stages=bench.stages,
         watch=lambda phase, epoch, epochs: reporter.epoch(spec, phase, epoch, epochs),
     )
-    blank = Record(spec=spec, status="done", rules=vars(bench.dataset.rules), provenance=store.provenance(bench.device))
+    blank = Record(
+        spec=spec, status="done", settings=vars(method.config), rules=vars(bench.dataset.rules),
+        provenance=store.provenance(bench.device),
+    )  # fmt: skip
     try:
-        with _threads(os.cpu_count() or 1 if any(map(bench.is_raw, views)) else 1):
+        with _threads(_cores(bench, views, at_once)):
             _check_needs(method_class, bench)
+            running.validation = bench.validation(method_class)
             with torch.autocast(bench.device.partition(":")[0], torch.bfloat16, enabled=spec.precision == "bf16"):
                 train = bench.train(spec, running.log)
                 hasher = method.train(train, running)
@@ -450,6 +363,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter) -> Rec
             cost=cost,
             counts=_labelled(train),
             code_digests={name: code_digest(each) for name, each in codes.items()},
+            diagnostics=store.last_values(running.events),
             warnings=[event["warning"] for event in running.events if "warning" in event],
         ),
         bench.dataset,
@@ -471,6 +385,8 @@ def _labelled(train: Items) -> dict[str, int]:
 
 
 def _check_needs(method: type[Method[Any]], bench: Bench) -> None:
+    for view in bench.views_of(method):
+        bench.backbone(view, method)
     raw = [view for view in bench.views_of(method) if bench.is_raw(view)]
     if method.needs.cached and raw:
         raise Incompatible(
@@ -493,7 +409,7 @@ def _encode(
         for view in views:
             if not len(rows_with(bench.dataset, side, view)):
                 continue
-            codes[f"{side}/{view}"] = found = bench.encode(hasher, side, view, real_valued=method.real_valued)
+            codes[f"{side}/{view}"] = found = bench.encode(method, hasher, side, view)
             if found.bits != bits:
                 raise TypeError(f"the {view} codes have {found.bits} bits, asked for were {bits}")
     cost["encode_seconds"] = time.perf_counter() - started
@@ -519,6 +435,14 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def _cores(bench: Bench, views: Sequence[str], at_once: int) -> int:
+    """Threads of a run. On a CPU their number follows from the run alone, since it decides the order of sums."""
+    if not any(map(bench.is_raw, views)):
+        return 1
+    cores = os.cpu_count() or 1
+    return cores if bench.device == "cpu" else max(1, cores // at_once)
+
+
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """A fixed number of threads: sums in another order would be other codes, so workers may not change it."""
@@ -538,11 +462,3 @@ def _keep_failure(records: Store, record: Record, running: Run) -> Record:
 def _one_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
-
-
-def exit_code(records: Sequence[Record]) -> int:
-    """0 when every run is done; 4 when the only run diverged; 5 when some are not done."""
-    undone = [record for record in records if record.status != "done"]
-    if not undone:
-        return 0
-    return Diverged.exit_code if len(records) == 1 and undone[0].status == "diverged" else CELLS_FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -73,7 +74,19 @@ class Execution:
 
     device: str = "cpu"
     workers: int = 1
+    """Runs at the same time."""
+    devices: tuple[str, ...] = ()
+    """Where several devices take part: the device of every worker, in place of ``workers`` on ``device``."""
     force: bool = False
+    """Whether to run again what is done."""
+    engine: str = "local"
+    """What starts workers; see :mod:`hashbench.engines`."""
+    engine_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The device of every worker."""
+        return self.devices or (self.device,) * self.workers
 
 
 def parse_numbers(flag: str, text: str) -> list[int]:

@@ -27,6 +27,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hashbench.conditions import Conditions
 from hashbench.errors import DataError, UsageError
 from hashbench.files import replacing, write_text
 from hashbench.spec import Spec
@@ -47,6 +48,8 @@ class Record:
     status: Status
     reason: str = ""
     """Why it is not done; empty when it is."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Every setting of the method, those among them that the key leaves out (``since``)."""
     rules: dict[str, str] = field(default_factory=dict)
     """The protocol's rules in words."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -60,6 +63,8 @@ class Record:
     """Task to curve id to its points."""
     code_digests: dict[str, str] = field(default_factory=dict)
     """``side/view`` to the sha256 of its codes."""
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    """``phase/name`` to the last value of every number that the method logged (``log.jsonl`` has all of them)."""
     warnings: list[str] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
     """Seconds and bytes."""
@@ -204,14 +209,29 @@ def facts(record: Record) -> dict[str, Any]:
     views = {view: identity.partition(" ") for view, identity in spec.views.items()}
     return {
         **spec.config,
+        **record.settings,
         **{view: name for view, (name, _, _) in views.items()},
         **{f"{view}_encoder": how for view, (_, _, how) in views.items()},
         **{name: value for name, value in spec.key_fields().items() if name not in ("config", "views", "conditions")},
+        **asdict(Conditions()),
         **spec.conditions,
         "evaluation_version": record.evaluation_version,
         "status": record.status,
         "key": record.key[:16],
     }
+
+
+def last_values(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """``phase/name`` to the last number logged under it, ``name`` alone where nothing was said of a phase."""
+    found: dict[str, float] = {}
+    for event in events:
+        phase = f"{event['phase']}/" if "phase" in event else ""
+        found |= {
+            f"{phase}{name}": float(value)
+            for name, value in event.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+    return found
 
 
 def telling(records: Sequence[Record]) -> list[str]:
@@ -225,7 +245,8 @@ def telling(records: Sequence[Record]) -> list[str]:
         by_method.setdefault(record.spec.method, []).append(facts(record))
     apart = ("method", "bits", "seed", "status", "key", CODES_DIGEST)
     names = {name: None for of in by_method.values() for known in of for name in known if name not in apart}
-    found = [name for name in names if any(len({str(k.get(name)) for k in of}) > 1 for of in by_method.values())]
+    values = ([{str(known[name]) for known in of if name in known} for of in by_method.values()] for name in names)
+    found = [name for name, of_methods in zip(names, values, strict=True) if any(len(of) > 1 for of in of_methods)]
     same = ("method", "bits", "seed", *found)
     different = {tuple(str(known.get(name)) for name in same) for of in by_method.values() for known in of}
     return found if len(different) == len(records) else [*found, "key"]
@@ -260,10 +281,14 @@ def _version(package: str) -> str | None:
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     with replacing(path) as partial:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata)
+        try:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(str(error)) from error
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:

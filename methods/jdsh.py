@@ -33,15 +33,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
 from hashbench.config import Config, hp
-from hashbench.errors import Diverged
-from hashbench.losses import cosines
+from hashbench.losses import Distribution, clear_pair_weights, distribution, joint_similarity, reconstruction
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run
 from hashbench.nn import code_statistics, groups_of_all, hash_network, untrained_features
 
@@ -80,15 +78,6 @@ class JDSHConfig(Config):
         }  # fmt: skip
 
 
-class Distribution(NamedTuple):
-    """Where clearly dissimilar and clearly similar pairs begin, and how far they go."""
-
-    left: float
-    right: float
-    low: float
-    high: float
-
-
 class JDSH(Method[JDSHConfig]):
     paper = Paper(
         "Joint-modal Distribution-based Similarity Hashing for Large-scale Unsupervised Deep Cross-modal Retrieval",
@@ -121,23 +110,15 @@ class JDSH(Method[JDSHConfig]):
 
     def _joint(self, x: Tensor, y: Tensor) -> Tensor:
         """S̃ (m, m) of a batch, from features (m, dx) and (m, dy)."""
-        cfg = self.config
-        images, texts = 2 * cosines(x, x) - 1, 2 * cosines(y, y) - 1
-        shared = cosines(images, texts)
-        return cfg.alpha * images + cfg.beta * texts + cfg.lamb * (shared + shared.T) / 2
+        return joint_similarity(x, y, self.config.alpha, self.config.beta, self.config.lamb)
 
     def _weighted(self, s: Tensor, bounds: Distribution) -> Tensor:
         """S (m, m): S̃ with clear pairs weighted."""
-        cfg = self.config
-        apart, together = 1 + cfg.l1 * (bounds.low - s).exp(), 1 + cfg.l2 * (s - bounds.high).exp()
-        weights = torch.where(s < bounds.left, apart, torch.where(s > bounds.right, together, 1.0))
-        return cfg.mu * weights * s
+        return self.config.mu * clear_pair_weights(s, bounds, self.config.l1, self.config.l2) * s
 
     def _loss(self, f: Tensor, g: Tensor, s: Tensor) -> Tensor:
-        """J of codes (m, k); S is symmetric, so the paper's two terms across modalities are one, twice."""
-        own = nnf.cosine_similarity(f, g).mean()
-        within = nnf.mse_loss(cosines(f, f), s) + nnf.mse_loss(cosines(g, g), s)
-        return 2 * nnf.mse_loss(cosines(f, g), s) - own + self.config.intra * within
+        """J of codes (m, k)."""
+        return reconstruction(f, g, s, self.config.intra)
 
     def _distribution(self, x: Tensor, y: Tensor, run: Run, batches: int = 100) -> Distribution:
         """The settings, and measured on pairs of different items in shuffled batches where they say nothing.
@@ -149,15 +130,7 @@ class JDSH(Method[JDSHConfig]):
         for i, _ in zip(run.batches(len(x), cfg.batch_size, "distribution", 0), range(batches), strict=False):
             s = self._joint(x[i], y[i])
             pairs.append(s[~torch.eye(len(s), dtype=torch.bool, device=s.device)])
-        s = torch.cat(pairs)
-        low, high = s.min().item(), s.max().item()
-        if not math.isfinite(low + high):
-            raise Diverged("similarities of training items are not finite; look at the features")
-        mode = low + (torch.histc(s.cpu(), 100, low, high).argmax().item() + 0.5) * (high - low) / 100
-        below, above = mode - s[s <= mode], s[s >= mode] - mode
-        left, right = mode - 2 * below.pow(2).mean().sqrt().item(), mode + 4 * above.mean().item()
-        measured = Distribution(left, right, low, high)
-        given = (cfg.left, cfg.right, cfg.low, cfg.high)
+        measured, given = distribution(torch.cat(pairs)), (cfg.left, cfg.right, cfg.low, cfg.high)
         return Distribution(*(m if own is None else own for own, m in zip(given, measured, strict=True)))
 
     def _optimiser(self, groups: list[dict[str, object]]) -> torch.optim.Optimizer:

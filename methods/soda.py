@@ -25,7 +25,7 @@ it is and as it is weighed. The number to expect is in the README.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from hashbench.config import Config, hp
 from hashbench.losses import pair_likelihood, sign
-from hashbench.method import Hasher, Items, Method, Needs, Paper, Run, View
+from hashbench.method import Hasher, Items, Method, Needs, Paper, Rows, Run, View
 from hashbench.nn import code_statistics, gradient_norm, parameter_groups, set_falling_step, standardised_encoder
 
 
@@ -69,6 +69,9 @@ class TeacherConfig(Config):
     lr: float = hp(1e-3, "first step size", sweep=(1e-4, 1e-3), low=0.0)
     encoder_lr: float = hp(1e-5, "step of a pre-trained encoder under --tuning full", low=0.0)
     probe_every: int = hp(5, "epochs between two measurements of Image->Label MAP; 0: never", low=0)
+    teacher_share: float = hp(
+        1.0, "share of the training items that stage 1 sees; its codes teach on all", low=0.001, high=1.0, since=1.0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,7 @@ class SODAConfig(TeacherConfig):
     refresh_every: int = hp(5, "epochs between two renewals of the codes (T)", sweep=(1, 5), low=1)
     ema_decay: float = hp(0.9, "weight of the past in the averaged codes, an epoch", low=0.0, high=1.0)
     beta: float = hp(0.05, "binarisation penalty of stage 2 (β)", sweep=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0), low=0.0)
+    phi3_weight: float = hp(1.0, "weight of Φ3; 0: the text head only copies the codes (Φ4)", low=0.0, since=1.0)
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
@@ -138,7 +142,8 @@ class SODA(Method[SODAConfig]):
     def _staged(self, train: Items, run: Run, lead: str, follower: str) -> dict[str, nn.Module]:
         """Teacher, hand-over, student."""
         cfg = self.config
-        settings = {f.name: getattr(cfg, f.name) for f in fields(TeacherConfig)}
+        of_teacher = {f.name for f in fields(TeacherConfig)}
+        settings = {name: value for name, value in cfg.key_fields().items() if name in of_teacher}
         settings |= {"lead": lead, "epochs": self._teacher_epochs}
         state = run.stage("soda/teacher", settings, lambda: self._teacher(train, run, lead))
 
@@ -169,21 +174,41 @@ class SODA(Method[SODAConfig]):
 
     def _teacher(self, train: Items, run: Run, lead: str) -> dict[str, Tensor]:
         """Stage 1: image and label heads align; returns both networks and their outputs on the training items."""
-        f = self._branch(train.views[lead], lead, run)
-        h = self._branch(train.label_view(self.config.label_modality), "label", run)
+        seen = self._seen(train, run)
+        some = train if seen is None else Items({}, train.need_labels()[seen])
+        f = self._branch(_only(train.views[lead], seen), lead, run)
+        labels = train.label_view(self.config.label_modality)
+        h = self._branch(_only(labels, seen), "label", run)
+
+        def everywhere() -> tuple[Branch, Branch]:
+            """Both heads with their outputs for all training items, seen or not."""
+            whole = replace(f, view=train.views[lead]), replace(h, view=labels)
+            return replace(whole[0], bank=_outputs(whole[0])), replace(whole[1], bank=_outputs(whole[1]))
+
         logged: dict[str, float] = {}
         for epoch in self._epochs(run, self._teacher_epochs, "teacher", f, h):
-            logged = self._align(train, run, f, h, epoch)
-            probe = self._probe_teacher(train, run, lead, f, h, epoch)
+            logged = self._align(some, run, f, h, epoch)
+            measured = (f, h) if seen is None or not self._probed(run, epoch) else everywhere()
+            probe = self._probe_teacher(train, run, lead, *measured, epoch)
             run.log(phase="teacher", epoch=epoch, **logged, **code_statistics(f.bank), **probe)
         if logged:
             _warn(run, logged.get("phi1_over_entropy", 0.0), code_statistics(f.bank)["dead"])
+        elif self._probed(run, -1):
+            run.log(phase="teacher", epoch=-1, **self._probe_teacher(train, run, lead, *everywhere(), -1))
+        f, h = everywhere()
         return {
             **{f"net.{k}": v for k, v in f.net.state_dict().items()},
             **{f"label_net.{k}": v for k, v in h.net.state_dict().items()},
-            "outputs": _outputs(f),
-            "label_outputs": _outputs(h),
+            "outputs": f.bank,
+            "label_outputs": h.bank,
         }
+
+    def _seen(self, train: Items, run: Run) -> Tensor | None:
+        """Rows (m,) of the items that stage 1 sees, a larger share's among them; None: all."""
+        if self.config.teacher_share == 1:
+            return None
+        order = torch.randperm(len(train), generator=run.generator("teacher share"))
+        return order[: max(2, round(self.config.teacher_share * len(train)))].sort().values
 
     def _direct(self, train: Items, run: Run) -> dict[str, nn.Module]:
         """Without a teacher: image and text align with the losses and the epochs of both stages."""
@@ -260,12 +285,12 @@ class SODA(Method[SODAConfig]):
     ) -> dict[str, float]:
         """Φ3 + β Φ4 for one epoch: the text head follows codes (n, k), paired with ``lead`` or with the codes."""
         others = [codes if lead is None else lead]
-        passes = self._pass(train, run, "student", g, others, codes, self.config.beta, epoch)
+        passes = self._pass(train, run, "student", g, others, codes, self.config.beta, epoch, self.config.phi3_weight)
         return self._averages(passes, "phi3", "phi4", train) | {"gradient_norm_student": gradient_norm(g.net)}
 
     def _pass(
         self, train: Items, run: Run, stream: str, own: Branch, others: list[Tensor], codes: Tensor,
-        weight: float, epoch: int,
+        weight: float, epoch: int, pair_weight: float = 1.0,
     ) -> Iterator[Tensor]:  # fmt: skip
         """One pass of one head over the data against constant outputs of the others; yields its measures."""
         own.net.train()
@@ -278,7 +303,7 @@ class SODA(Method[SODAConfig]):
             mean = (own.bank.sum(0) - own.bank[i].sum(0) + out.sum(0)) / n  # Fᵀ1 / N, with this batch's gradient
             measures = [self._pair_loss(out, other[i] if in_batch else other, similarity) for other in others]
             pair = torch.stack([loss for loss, _ in measures]).sum()
-            loss, weighted = self._loss(pair, penalty, [mean], weight, similarity.shape)
+            loss, weighted = self._loss(pair_weight * pair, penalty, [mean], weight, similarity.shape)
             run.descend(loss, own.optimiser)
             yield torch.stack([measures[0][0].detach(), penalty.detach(), weighted.detach(), *measures[0][1]])
 
@@ -402,12 +427,15 @@ class SODA(Method[SODAConfig]):
         p = self._similarity(train, rows, rows).mean().clamp(1e-6, 1 - 1e-6)
         return float(-(p * p.log() + (1 - p) * (1 - p).log())), float(p)
 
+    def _probed(self, run: Run, epoch: int) -> bool:
+        every = self.config.probe_every
+        return run.validation is not None and bool(every) and (epoch + 1) % every == 0
+
     def _probe_teacher(self, train: Items, run: Run, lead: str, f: Branch, h: Branch, epoch: int) -> dict[str, float]:
         """Image->Label, Label->Image and Image->Image MAP of validation items against the training items."""
-        every = self.config.probe_every
-        if run.validation is None or not every or (epoch + 1) % every:
-            return {}
         held = run.validation
+        if held is None or not self._probed(run, epoch):
+            return {}
         labels, held_labels = train.need_labels(), held.need_labels()
         held_f = _outputs(Branch(held.views[lead], f.net, f.optimiser, f.bank))
         held_h = _outputs(Branch(held.label_view(self.config.label_modality), h.net, h.optimiser, h.bank))
@@ -457,6 +485,25 @@ def _head(view: View, name: str, bits: int, cfg: TeacherConfig) -> nn.Sequential
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose name starts with ``prefix``, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Some rows of a view, as rows."""
+
+    rows: Rows
+    which: Tensor
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        return self.rows[self.which[index]]
+
+
+def _only(view: View, seen: Tensor | None) -> View:
+    """The view of some items (m,); None: all."""
+    return view if seen is None else replace(view, rows=_Some(view.rows, seen))
 
 
 @torch.no_grad()

@@ -43,9 +43,9 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from hashbench.config import Config, hp
-from hashbench.losses import pair_likelihood, sign
+from hashbench.losses import cross_entropy_with, pair_likelihood, sign
 from hashbench.method import Hasher, Items, Method, Needs, Paper, Run, View
-from hashbench.nn import code_statistics, parameter_groups, set_falling_step, standardised_encoder
+from hashbench.nn import code_statistics, parameter_groups, perceptron, set_falling_step, standardised_encoder
 
 SIMILAR = 0.999  # what the code multiplies S by
 
@@ -99,7 +99,7 @@ class SSAH(Method[SSAHConfig]):
             name: _Network(view, [cfg.width] if name == "image" else [cfg.hidden, cfg.width], run.bits, labels.shape[1])
             for name, view in views.items()
         }
-        critics = {name: _critic(cfg.width).to(run.device) for name in ("image", "text")}
+        critics = {name: perceptron(cfg.width, 512, 256, 1).to(run.device) for name in ("image", "text")}
         optimisers = {
             name: torch.optim.Adam(net.groups(views[name], cfg.lr, cfg.encoder_lr)) for name, net in nets.items()
         }
@@ -124,7 +124,7 @@ class SSAH(Method[SSAHConfig]):
                     if name in critics:
                         critic = self._critic_loss(critics[name], out.features.detach(), bank.features[i])
                         run.descend(critic, critic_optimisers[name])
-                        fooling = _cross_entropy(critics[name](out.features), 1.0)
+                        fooling = cross_entropy_with(critics[name](out.features), 1.0)
                         losses.append(torch.stack([loss, critic, fooling]).detach())
                         loss = loss + cfg.delta * fooling
                     else:
@@ -162,7 +162,7 @@ class SSAH(Method[SSAHConfig]):
     @staticmethod
     def _critic_loss(critic: nn.Module, features: Tensor, label_features: Tensor) -> Tensor:
         """Mean cross-entropy of telling a view's features (b, w) from the label network's (b, w)."""
-        return (_cross_entropy(critic(features), 0.0) + _cross_entropy(critic(label_features), 1.0)) / 2
+        return (cross_entropy_with(critic(features), 0.0) + cross_entropy_with(critic(label_features), 1.0)) / 2
 
 
 class _Network(nn.Module):
@@ -186,16 +186,6 @@ class _Network(nn.Module):
 
     def hasher(self) -> nn.Sequential:
         return nn.Sequential(self.features, self.codes)
-
-
-def _critic(width: int) -> nn.Sequential:
-    """Features (b, w) to the log odds (b, 1) that they are the label network's."""
-    return nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 1))
-
-
-def _cross_entropy(odds: Tensor, truth: float) -> Tensor:
-    """Mean over a batch of log odds (b, 1) that all have the same truth, 0 or 1."""
-    return nnf.binary_cross_entropy_with_logits(odds, torch.full_like(odds, truth))
 
 
 @torch.no_grad()

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 from hashbench.errors import UsageError
 from hashbench.plot import Plot
-from hashbench.store import facts, telling
 
-from .style import looks, styled
+from ._arms import arms
+from .style import arrow, canvas, legend, looks, short, styled
 
 if TYPE_CHECKING:
     from hashbench.store import Record
@@ -41,7 +41,7 @@ class PrecisionRecall(Plot):
         at, precision, recall = CURVES[kind]
         rows = [
             {
-                "method": _label(record, records),
+                "method": arm,
                 "task": task,
                 "bits": record.spec.bits,
                 "seed": record.spec.seed,
@@ -51,7 +51,7 @@ class PrecisionRecall(Plot):
                 "chance": record.metrics[task]["chance"],
                 "protocol": record.spec.protocol,
             }
-            for record in records
+            for record, arm in zip(records, arms(records, apart=("bits",)), strict=True)
             for task, curves in record.curves.items()
             if at in curves  # real-valued references have no Hamming distance
             for point, p, r in zip(curves[at], curves[precision], curves[recall], strict=True)
@@ -62,12 +62,17 @@ class PrecisionRecall(Plot):
 
     def draw(self, table: pd.DataFrame, kind: str) -> Figure:
         tasks, lengths = list(dict.fromkeys(table["task"])), sorted(table["bits"].unique())
-        style = looks(sorted(table["method"].unique()))
-        seeds = table["seed"].nunique()
+        methods, seeds = list(dict.fromkeys(table["method"])), table["seed"].nunique()
+        style = looks(methods)
         mean = table.groupby(["task", "bits", "method", "at"], as_index=False)[["precision", "recall"]].mean()
+        levels = ", ".join(dict.fromkeys(short(chance, 4) for chance in table["chance"]))
+        named = "1 seed" if seeds == 1 else f"mean of {seeds} seeds"
+        said = f"{table['protocol'].iloc[0]}, {kind}, {named}, chance {levels}"
         with styled():
-            figure = Figure(figsize=(1.9 * len(lengths) + 0.6, 1.9 * len(tasks) + 0.7), layout="constrained")
-            axes = figure.subplots(len(tasks), len(lengths), sharex=True, sharey=True, squeeze=False)
+            figure, axes = canvas(
+                len(tasks), len(lengths), 1.9, said, [*methods, "chance"],
+                sharex=True, sharey=True,
+            )  # fmt: skip
             for row, task in enumerate(tasks):
                 for column, bits in enumerate(lengths):
                     ax = axes[row][column]
@@ -84,22 +89,8 @@ class PrecisionRecall(Plot):
                     if row == 0:
                         ax.set_title(f"{bits} bits")
                     if column == 0:
-                        ax.set_ylabel(f"{task.replace('->', ' → ')}\nprecision")
+                        ax.set_ylabel(f"{arrow(task)}\nprecision")
                     if row == len(tasks) - 1:
                         ax.set_xlabel("recall")
-            handles = {
-                label: handle
-                for ax in figure.axes
-                for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-            }
-            figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 5))
-            named = "1 seed" if seeds == 1 else f"mean of {seeds} seeds"
-            figure.supxlabel(f"{table['protocol'].iloc[0]}, {kind}, {named}", fontsize=6, color="0.4")
+            legend(figure, [*methods, "chance"])
         return figure
-
-
-def _label(record: Record, records: Sequence[Record]) -> str:
-    """The method, with whatever tells its runs here apart."""
-    known = facts(record)
-    apart = [name for name in telling(records) if name in known]
-    return " ".join([record.spec.method, *(f"{name}={known[name]}" for name in apart)])

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)
 settings.register_profile("same-every-time", derandomize=True, deadline=None)
@@ -23,3 +30,20 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("HASHBENCH_DATA", str(tmp_path_factory.mktemp("data")))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package installed by pip; its method and its data set are those that the docs show."""
+    source = tmp_path_factory.mktemp("source") / "stranger"
+    shutil.copytree(ROOT / "tests" / "stranger", source)
+    for page, module in (("method", "nearest"), ("dataset", "shapes"), ("backbones", "histo"), ("plot", "bits")):
+        shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
+        (source / f"{module}.py").write_text(shown[0])
+    target = tmp_path_factory.mktemp("installed")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", target,
+         source],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return target

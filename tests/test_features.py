@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hashbench import features
-from hashbench.backbone import Backbone
+from hashbench.backbone import Backbone, Tokens
 from hashbench.dataset import Dataset, Rules, Source, Split, Texts
 from hashbench.errors import DataError, UsageError
 from hashbench.features import FeatureCache, MappedRows, RawRows, vectors
@@ -198,6 +198,22 @@ def test_whatever_decides_a_feature_decides_the_key(cache: FeatureCache) -> None
     assert len(set(keys)) == len(keys)
     assert key(Eye(), Toy()) == keys[0]
     assert get(cache, batch_size=5).key == get(cache, batch_size=9).key == keys[0]
+
+
+def test_sequences_are_kept_flat_beside_the_vectors(cache: FeatureCache) -> None:
+    def encoder() -> nn.Module:
+        return nn.Sequential(Eye().encoder(), nn.Unflatten(1, (1, 7)), Doubled())
+
+    class Doubled(nn.Module):
+        def forward(self, rows: Tensor) -> Tensor:
+            return torch.cat([rows, 2 * rows], 1)
+
+    plain, tokens = Eye(), Tokens(Eye(), "tokens: twice the vector", 2, encoder)
+    found = cache.get(Toy(), "image", tokens, batch_size=BATCH)
+    assert found.array.shape == (ITEMS, tokens.length * tokens.dim) == (ITEMS, 14)
+    vectors = get(cache, plain).array
+    assert found.key != get(cache, plain).key
+    np.testing.assert_array_equal(found.array.reshape(ITEMS, 2, 7), np.stack([vectors, 2 * vectors], 1))
 
 
 def test_neither_threads_nor_seeds_outside_matter(cache: FeatureCache, tmp_path: Path) -> None:

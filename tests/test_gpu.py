@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from hashbench.config import override
+from hashbench.grid import run
 from hashbench.registry import methods
-from hashbench.runner import Setup, run
+from hashbench.setup import Setup
 from hashbench.spec import Execution
 from hashbench.store import Store
 

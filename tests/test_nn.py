@@ -17,8 +17,10 @@ from hashbench.nn import (
     hash_network,
     linear,
     parameter_groups,
+    perceptron,
     ridge_factor,
     ridge_regression,
+    set_dropping_step,
     set_warm_up_cosine,
     standardised_encoder,
 )
@@ -160,3 +162,28 @@ def test_the_warm_up_rises_and_the_cosine_falls(progress: float, share: float) -
     for _ in range(2):
         set_warm_up_cosine(optimiser, progress, 0.1)
         assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.2 * share, 0.01 * share])
+
+
+def test_a_perceptron_rectifies_between_its_layers_and_not_after_the_last() -> None:
+    net, x = perceptron(4, 3, 5, 2), _normal(6, 4)
+    first, second, third = (layer for layer in net if isinstance(layer, nn.Linear))
+    expected = third(second(first(x).clamp_min(0)).clamp_min(0))
+    assert torch.equal(net(x), expected) and (expected < 0).any()
+    assert [type(layer) for layer in perceptron(4, 1)] == [nn.Linear]
+
+
+@pytest.mark.parametrize(("at_once", "drops"), [(False, [0, 0, 0, 1, 1, 1, 2]), (True, [0, 1, 1, 1, 2, 2, 2])])
+def test_a_dropping_step_drops_after_so_many_epochs(at_once: bool, drops: list[int]) -> None:
+    """The released loops multiply the step where epoch % every == 0, after that epoch: so after the first one, too."""
+    optimiser = torch.optim.SGD([{"params": [_normal(2)], "lr": 0.4}, {"params": [_normal(3)], "lr": 2e-6}])
+    seen = []
+    for epoch in range(7):
+        set_dropping_step(optimiser, epoch, 3, 0.5, at_once)
+        seen.append([group["lr"] for group in optimiser.param_groups])
+    assert seen == [pytest.approx([0.4 * 0.5**n, max(2e-6 * 0.5**n, 1e-6)]) for n in drops]
+
+
+def test_a_dropping_step_never_raises_one_that_is_smaller_than_its_least() -> None:
+    optimiser = torch.optim.SGD([_normal(2)], lr=1e-8)
+    set_dropping_step(optimiser, 50, 10, 0.5)
+    assert optimiser.param_groups[0]["lr"] == 1e-8

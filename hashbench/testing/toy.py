@@ -14,6 +14,7 @@ from hashbench.config import digest
 from hashbench.method import Items, View
 
 _WIDTHS = {"image": 24, "text": 20}
+_LENGTH = 4
 
 
 def toy_items(
@@ -24,6 +25,7 @@ def toy_items(
     seed: int = 0,
     raw: bool = False,
     lacking: str | None = None,
+    tokens: bool = False,
 ) -> Items:
     """Items with one or two labels; every view is a noisy mixture of its labels' prototypes.
 
@@ -37,6 +39,7 @@ def toy_items(
         raw: Instead of cached features, (n, 3, 2, 4) uint8 pixels for ``image`` and (n, d) int64 tokens
             for the rest, each with a small encoder to train.
         lacking: A view that only every other item has.
+        tokens: Instead of vectors (d,), sequences (4, d) of one and up to two tokens.
 
     Returns:
         Items with labels and with label prompts: ``onehot`` gives the labels themselves, any other prompt the
@@ -54,9 +57,16 @@ def toy_items(
         rows = torch.tensor(features, dtype=torch.float32)
         owners = torch.arange(0, n, 2) if name == lacking else None
         rows = rows if owners is None else rows[owners]
-        made[name] = replace(_raw(rows, name) if raw else View(rows, width), items=owners)
+        made[name] = replace(_raw(rows, name, tokens) if raw else _cached(rows, tokens), items=owners)
     given = torch.tensor(labels, dtype=torch.float32)
     return Items(made, given, prompts=toy_prompts(given))
+
+
+def toy_sequences(vectors: Tensor) -> Tensor:
+    """(b, d) to (b, 4, d): each vector, then none, one or two of its turns by one and two places, then zeros."""
+    turned = torch.stack([vectors.roll(places, 1) for places in range(_LENGTH)], 1)
+    counts = (10 * vectors[:, 0]).long() % 3
+    return turned.masked_fill((torch.arange(_LENGTH) > counts[:, None])[..., None], 0)
 
 
 def toy_prompts(labels: Tensor) -> Callable[[str], View]:
@@ -73,17 +83,18 @@ def toy_prompts(labels: Tensor) -> Callable[[str], View]:
 
 
 class ToyEncoder(nn.Module):
-    """A trainable encoder (b, ...) to (b, d) that remembers where it started."""
+    """A trainable encoder (b, ...) to (b, d), or to sequences (b, 4, d), that remembers where it started."""
 
-    def __init__(self, width: int, pixels: bool) -> None:
+    def __init__(self, width: int, pixels: bool, tokens: bool = False) -> None:
         super().__init__()
+        self.tokens = tokens
         self.inner = nn.Linear(width, width) if pixels else nn.EmbeddingBag(64, width)
         self.pixels = pixels
         self.start = [p.detach().clone() for p in self.parameters()]
 
     def forward(self, rows: Tensor) -> Tensor:
         out: Tensor = self.inner(rows.flatten(1).float() / 24 - 5.3 if self.pixels else rows)
-        return out
+        return toy_sequences(out) if self.tokens else out
 
     @property
     def moved(self) -> bool:
@@ -92,7 +103,14 @@ class ToyEncoder(nn.Module):
         return not all(map(torch.equal, self.start, now))
 
 
-def _raw(features: Tensor, name: str) -> View:
+def _cached(features: Tensor, tokens: bool) -> View:
+    width = features.shape[1]
+    if not tokens:
+        return View(features, width)
+    return View(toy_sequences(features).flatten(1), width, partial(nn.Unflatten, 1, (_LENGTH, width)), length=_LENGTH)
+
+
+def _raw(features: Tensor, name: str, tokens: bool) -> View:
     width = features.shape[1]
     pixels = name == "image"
     rows = (
@@ -100,4 +118,5 @@ def _raw(features: Tensor, name: str) -> View:
         if pixels
         else (32 + 8 * features).clamp(0, 63).long()
     )
-    return View(rows, width, partial(ToyEncoder, width, pixels), raw=True)
+    encoder = partial(ToyEncoder, width, pixels, tokens)
+    return View(rows, width, encoder, raw=True, length=_LENGTH if tokens else 1)

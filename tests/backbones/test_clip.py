@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from hashbench.backbone import WeightsUnavailable, choose, open_backbone
-from hashbench.errors import DataError, UsageError
+from hashbench.errors import DataError, Incompatible, UsageError
 from hashbench.testing import check_backbone
 
 from .conftest import Publish
@@ -86,16 +86,53 @@ def test_pictures_are_transformed_as_open_clip_does() -> None:
         assert float(((ours[0] - whole(picture)) * module.std * 255).abs().max()) < 1e-3
 
 
+@torch.inference_mode()
+def test_tokens_are_the_projected_states_of_patches_and_words(saved: tuple[Any, Path], offline: Publish) -> None:
+    model, file = saved
+    offline("me/tiny", "open_clip_model.safetensors", file)
+    image, text = (open_backbone(side, "clip:tiny:quick") for side in ("image", "text"))  # type: ignore[arg-type]
+    eye, ear = image.tokens(), text.tokens()
+    assert (eye.name, ear.name) == ("clip:tiny-quickgelu:quick+tokens",) * 2
+    assert (eye.length, ear.length, eye.dim, ear.dim) == (1 + 16, 31, 24, 24)
+
+    pixels = image.prepare([Image.new("RGB", (50, 40), "red"), Image.new("L", (5, 5), 9)])
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    model.visual.output_tokens = True
+    pooled, patches = model.visual((pixels / 255 - mean) / std)
+    expected = torch.cat([pooled[:, None], patches @ model.visual.proj], 1)
+    assert torch.allclose(eye.encoder().eval()(pixels), expected, atol=1e-6)
+
+    ids = text.prepare(TEXTS)
+    x = model.transformer(model.token_embedding(ids) + model.positional_embedding, attn_mask=model.attn_mask)
+    states = model.ln_final(x) @ model.text_projection
+    found = ear.encoder().eval()(ids)
+    assert torch.allclose(found[:, 0], model.encode_text(ids), atol=1e-6)
+    for row, words in enumerate((2, 0, 30)):  # of the long text, the first thirty
+        assert torch.allclose(found[row, 1 : 1 + words], states[row, 1 : 1 + words], atol=1e-6)
+        assert not found[row, 1 + words :].any()
+
+
+def test_a_clip_whose_states_are_no_tokens_says_so() -> None:
+    pooled = open_backbone("image", "clip:RN50:scratch")
+    with pytest.raises(Incompatible, match="RN50:scratch gives one vector an item; take lite"):
+        pooled.tokens()
+    with pytest.raises(Incompatible, match="one vector an item"):
+        open_backbone("text", "clip:coca_ViT-B-32:scratch").tokens()
+    assert open_backbone("text", "clip:RN50:scratch").tokens().length == 31
+
+
 @pytest.mark.parametrize("side", ["image", "text"])
 def test_contract(side: Any) -> None:
     report = check_backbone(open_backbone(side, "clip:tiny:scratch"))
-    assert report.ok, str(report)
+    assert report.ok and "check_tokens" not in report.skipped, str(report)
 
 
 def test_the_side_of_the_picture_can_be_set(saved: tuple[Any, Path]) -> None:
     backbone = open_backbone("image", f"clip:tiny:{saved[1]}@48")
     assert backbone.name == "clip:tiny:file@48"
     assert backbone.encoder()(backbone.prepare([Image.new("RGB", (9, 9))])).shape == (1, 24)
+    tokens = backbone.tokens()
+    assert tokens.encoder()(tokens.prepare([Image.new("RGB", (9, 9))])).shape == (1, tokens.length, 24) == (1, 37, 24)
 
 
 def test_other_weights_are_refused(saved: tuple[Any, Path], tmp_path: Path) -> None:

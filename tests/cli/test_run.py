@@ -15,8 +15,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from hashbench.errors import UsageError
+from hashbench.grid import run
 from hashbench.registry import methods
-from hashbench.runner import Setup, run
+from hashbench.setup import Setup
 
 from .conftest import SMALL, Hashbench
 

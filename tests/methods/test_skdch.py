@@ -45,13 +45,13 @@ def _bce(logit: float, truth: float) -> float:
 
 
 @pytest.mark.parametrize(("w", "pull"), [(0.0, 0.0), (0.5, 0.02), (1.0, 0.3)])
-@pytest.mark.parametrize("margin", [1.0, "bits/8"])
+@pytest.mark.parametrize("margin", [1.0, "bits/8", "bits/4"])
 def test_the_triplet_loss_is_the_sum_written_out(w: float, pull: float, margin: float | str) -> None:
     u, v = torch.rand(4, 6, generator=_stream(1)), torch.rand(5, 6, generator=_stream(2))
     own = torch.zeros(4, 5, dtype=torch.bool)
     own[0, 2] = own[1, 1] = own[2, 0] = True  # the last query has no partner
     drawn = torch.tensor([[0, 0, 1, 2, 3, 3], [2, 1, 0, 0, 4, 2], [3, 0, 1, 3, 0, 1]])
-    gamma, beta = 0.7, 6 / 8 if margin == "bits/8" else 1.0
+    gamma, beta = 0.7, {"bits/8": 6 / 8, "bits/4": 6 / 4}.get(margin, margin)
 
     def d(a: Tensor, b: Tensor) -> float:
         return sum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True))
@@ -267,6 +267,23 @@ def test_neighbours_are_the_nearest_in_each_view_that_an_item_has(combine: str, 
             assert found[place, j].item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("view", ["image", "text"])
+def test_neighbours_in_one_view_alone_are_those_of_that_view(view: str) -> None:
+    items = _hide(toy_items(40), torch.arange(40) % 4 > 0)
+    codes = {name: torch.rand(40, 6, generator=_stream(len(name))) for name in items.views}
+    which, one = torch.tensor([0, 4, 8]), {view: codes[view]}
+    alone = SKDCH(replace(DEFAULT, neighbours=7, combine=view))._neighbours(items, codes, items, codes, which)
+    union = SKDCH(replace(DEFAULT, neighbours=7))
+    assert torch.equal(alone, union._neighbours(items, one, items, one, which))
+    assert not torch.equal(alone, union._neighbours(items, codes, items, codes, which))
+
+
+def test_a_view_that_is_not_there_cannot_vote() -> None:
+    items = _hide(toy_items(40, views=("image", "sound")), torch.arange(40) % 4 > 0)
+    with pytest.raises(Incompatible, match="combine=text"):
+        SKDCH(replace(QUICK, combine="text")).train(items, Run(8))
+
+
 def test_pseudo_labels_fill_what_is_hidden_and_leave_the_rest() -> None:
     items, held_items = (_one_label(toy_items(n, seed=n)) for n in (96, 48))
     hidden = _hide(items, torch.arange(96) % 6 == 0)
@@ -305,6 +322,80 @@ def test_the_student_does_better_than_a_teacher_of_few_labels() -> None:
     SKDCH(config).train(few, run)
     score = {e["phase"]: e["map_image_text"] + e["map_text_image"] for e in run.events if "measured" in e}
     assert score["student"] > score["teacher"] + 0.03
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def test_a_student_is_the_next_one_s_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each round votes in the codes of the student before, by the labels that were known at first."""
+    items, held = _hide(toy_items(60), torch.arange(60) % 3 == 0), toy_items(20, seed=1)
+    method, students, handed = SKDCH(replace(QUICK, rounds=3)), [], []
+    student, distil = method._student, method._distil
+
+    def watched_student(items: Items, run: Run, turn: str = "") -> dict[str, nn.Module]:
+        students.append((items, student(items, run, turn)))
+        return students[-1][1]
+
+    def watched_distil(train: Items, run: Run, codes: object, held_codes: object, turn: str = "") -> Items:
+        assert train is items
+        handed.append((codes, held_codes, distil(train, run, codes, held_codes, turn)))
+        return handed[-1][2]
+
+    monkeypatch.setattr(method, "_student", watched_student)
+    monkeypatch.setattr(method, "_distil", watched_distil)
+    run = Run(8, validation=held)
+    hasher = method.train(items, run)
+    assert len(students) == len(handed) == 3
+    assert all(taught is given for (taught, _), (*_, given) in zip(students, handed, strict=True))
+    assert hasher.modules == students[-1][1]
+    for (_, nets), (codes, held_codes, _) in zip(students, handed[1:], strict=False):
+        for name, net in nets.items():
+            with torch.no_grad():
+                assert torch.equal(codes[name], net.eval()(items.views[name].features()).sigmoid())
+                assert torch.equal(held_codes[name], net(held.views[name].features()).sigmoid())
+    phases = dict.fromkeys(event["phase"] for event in run.events)
+    assert [phase for phase in phases if not phase.startswith("teacher")] == [
+        "distil", "student plain", "student", "distil 2", "student plain 2", "student 2",
+        "distil 3", "student plain 3", "student 3",
+    ]  # fmt: skip
+
+
+def test_the_first_round_is_the_same_however_many_follow() -> None:
+    items, found = _hide(toy_items(48), torch.arange(48) < 16), []
+    for rounds in (1, 2):
+        run = Run(8)
+        SKDCH(replace(QUICK, rounds=rounds)).train(items, run)
+        found.append(run.events)
+    assert found[1][: len(found[0])] == found[0]
+    assert len(found[1]) > len(found[0])
+
+
+def test_no_round_is_a_student_of_the_known_labels_alone() -> None:
+    items, run = _hide(toy_items(48), torch.arange(48) < 16), Run(8)
+    hasher = SKDCH(replace(QUICK, rounds=0)).train(items, run)
+    assert {event["phase"] for event in run.events} == {"student plain", "student"}
+    assert not run.stages, "no teacher is made"
+    unsure = SKDCH(replace(QUICK, neighbours=1, abstain=1.0))
+    unsure._distil = lambda train, *_: train  # type: ignore[method-assign]
+    other = unsure.train(items, Run(8))
+    for name, net in hasher.modules.items():
+        state = other.modules[name].state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("rounds", [0, 3])
+def test_where_every_label_is_known_rounds_change_nothing(rounds: int) -> None:
+    items = toy_items(48)
+    once, other = (SKDCH(replace(QUICK, rounds=r)).train(items, Run(8)) for r in (1, rounds))
+    for name, net in once.modules.items():
+        state = other.modules[name].state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+
+
+def test_rounds_leave_old_keys_as_they_were() -> None:
+    assert "rounds" not in DEFAULT.key_fields()
+    assert replace(DEFAULT, rounds=2).key_fields()["rounds"] == 2
 
 
 # ---------------------------------------------------------------- the whole

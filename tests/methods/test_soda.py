@@ -423,11 +423,119 @@ def test_a_falling_step_belongs_to_the_teacher_alone(items: Items) -> None:
     assert len(stages) == 1
 
 
+# ---------------------------------------------------------------- a part of the items, a part of the loss
+
+
+def test_stage_1_sees_its_share_and_teaches_on_all(items: Items) -> None:
+    """The teacher of a share is the teacher trained on those items alone; its codes of all items teach the text."""
+    soda, run = method(teacher_share=0.5), Remembering(16, max_epochs=3)
+    hasher = soda.train(items, run)
+    seen = soda._seen(items, Run(16))
+    assert seen is not None and len(seen) == 48
+    views = {name: replace(view, rows=view.features()[seen]) for name, view in items.views.items()}
+    labels = items.need_labels()[seen]
+    rows = items.label_view("set_mean").features()[seen]
+    some = Items(views, labels, prompts=lambda _: View(rows, rows.shape[1]))
+    alone = Remembering(16, max_epochs=3)
+    method().train(some, alone)
+    assert same(part(run.state, "net."), part(alone.state, "net."))
+    assert same(part(run.state, "label_net."), part(alone.state, "label_net."))
+    with torch.no_grad():
+        assert torch.equal(run.state["outputs"], hasher.modules["image"].eval()(items.image.features()))
+    assert torch.equal(run.state["outputs"][seen], alone.state["outputs"])
+    assert run.state["label_outputs"].shape == (96, 16)
+
+
+def test_a_larger_share_sees_what_a_smaller_one_does(items: Items) -> None:
+    seen = [method(teacher_share=share)._seen(items, Run(8, seed=3)) for share in (0.001, 0.25, 0.5)]
+    assert [len(rows) for rows in seen] == [2, 24, 48], "two at least, or there would be no pair"
+    assert set(seen[0].tolist()) < set(seen[1].tolist()) < set(seen[2].tolist())
+    assert method()._seen(items, Run(8)) is None
+    assert set(method(teacher_share=0.5)._seen(items, Run(8, seed=4)).tolist()) != set(seen[2].tolist())
+
+
+def test_the_teacher_of_a_share_is_measured_against_all_items(items: Items) -> None:
+    held = toy_items(40, seed=1)
+    run = Remembering(16, max_epochs=1, validation=held)
+    method(teacher_share=0.25, probe_every=1).train(items, run)
+    h = head(32, 16)
+    h.load_state_dict(part(run.state, "label_net."))
+    f = head(24, 16)
+    f.load_state_dict(part(run.state, "net."))
+    with torch.no_grad():
+        asked = f.eval()(held.image.features())
+    expected = run.mean_average_precision(asked, run.state["label_outputs"], held.need_labels(), items.need_labels())
+    (event,) = (event for event in run.events if event.get("phase") == "teacher")
+    assert event["map_image_label"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+@pytest.mark.parametrize("bank_start", CHOICES["bank_start"])
+def test_a_teacher_of_no_epochs_is_measured_as_it_is(items: Items, share: float, bank_start: str) -> None:
+    held = toy_items(40, seed=1)
+    run = Remembering(16, validation=held)
+    settings = {"teacher_epochs": 0, "epochs": 1, "probe_every": 5, "bank_start": bank_start}
+    hasher = method(teacher_share=share, **settings).train(items, run)
+    (event,) = (event for event in run.events if event.get("phase") == "teacher")
+    assert event["epoch"] == -1
+    with torch.no_grad():
+        asked = hasher.modules["image"].eval()(held.image.features())
+    for other in ("label", "image"):
+        found = run.state["label_outputs" if other == "label" else "outputs"]
+        expected = run.mean_average_precision(asked, found, held.need_labels(), items.need_labels())
+        assert event[f"map_image_{other}"] == pytest.approx(expected)
+
+
+def test_a_raw_view_can_be_seen_in_part() -> None:
+    some = raw_items(False)
+    hasher = method(teacher_share=0.5, batch_size=6).train(some, Run(8, max_epochs=2))
+    assert batches_seen(hasher.modules["image"]) == 2 * 2, "12 of 24 pictures, in two batches an epoch"
+    assert batches_seen(hasher.modules["text"]) == 2 * 4
+
+
+def test_without_phi3_the_text_head_only_copies_the_codes(items: Items) -> None:
+    """Its loss is β Φ4, whatever the pairs are: other labels, same text head."""
+    config = {"phi3_weight": 0.0, "beta": 0.7, "epochs": 3}
+    run = WatchedRun(8)
+    method(**config).train(items, run)
+    logged_ = [event for event in run.events if event.get("phase") == "student"]
+    for epoch, event in enumerate(logged_):
+        losses = [step.loss for step in run.steps if (step.phase, step.epoch) == ("student", epoch)]
+        assert sum(losses) / len(losses) == pytest.approx(0.7 * event["phi4"], rel=1e-5)
+    both = WatchedRun(8)
+    method(beta=0.7, epochs=3).train(items, both)
+    first = next(step.loss for step in both.steps if step.phase == "student")
+    alone = next(step.loss for step in run.steps if step.phase == "student")
+    half = WatchedRun(8)
+    method(beta=0.7, epochs=3, phi3_weight=0.5).train(items, half)
+    middle = next(step.loss for step in half.steps if step.phase == "student")
+    assert middle == pytest.approx((first + alone) / 2, rel=1e-5)
+
+
+def test_later_settings_leave_old_keys_as_they_were(items: Items) -> None:
+    later = {"teacher_share", "phi3_weight"}
+    assert not later & SODA.config_class().key_fields().keys()
+    assert later <= SODA.config_class(teacher_share=0.5, phi3_weight=0.0).key_fields().keys()
+
+    class Asked(Run):
+        settings: Mapping[str, Any]
+
+        def stage(self, name: str, settings: Mapping[str, Any], make: Any) -> dict[str, Tensor]:
+            type(self).settings = settings
+            return super().stage(name, settings, make)
+
+    method().train(items, Asked(8, max_epochs=0))
+    assert "teacher_share" not in Asked.settings, "a teacher made before it came is still lent"
+    method(teacher_share=0.5).train(items, Asked(8, max_epochs=0))
+    assert Asked.settings["teacher_share"] == 0.5
+
+
 # ---------------------------------------------------------------- the switches
 
 STUDENT_ONLY = [
     *({"teacher_codes": value} for value in CHOICES["teacher_codes"][1:]),
     {"beta": 1.0},
+    {"phi3_weight": 0.0},
 ]
 OTHERS = [
     *({"teacher": value} for value in TEACHERS[1:]),
@@ -443,6 +551,7 @@ OTHERS = [
     {"optimiser": "sgd", "lr": 0.1},
     {"lr": 1e-2},
     {"teacher_epochs": 1},
+    {"teacher_share": 0.5},
 ]
 
 

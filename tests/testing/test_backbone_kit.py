@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import hashbench.testing.backbones as kit
-from hashbench.backbone import Backbone
+from hashbench.backbone import Backbone, Tokens
+from hashbench.errors import Incompatible
 from hashbench.testing import check_backbone, checks_for
 from hashbench.testing.fresh import Fresh
 from hashbench.testing.report import judge
@@ -85,17 +86,33 @@ class GoodVectors(GoodText):
         return nn.Identity()
 
 
+class LetterStates(Letters):
+    """The mean of the letters, then up to eight of them, then zeros: (b, 9, 6)."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return torch.cat([super().forward(rows)[:, None], self.embed(rows[:, :8])], 1)
+
+
+class GoodTokens(GoodText):
+    length_of_tokens = 9
+    states: Callable[[], nn.Module] = LetterStates
+
+    def tokens(self) -> Backbone:
+        return Tokens(self, "tokens: first 8 bytes", self.length_of_tokens, type(self).states)
+
+
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer without a new process; test_fresh.py starts some."""
     monkeypatch.setattr(kit, "fresh", lambda cls: Fresh(frozenset(), False, "", None))
 
 
-@pytest.mark.parametrize("cls", [GoodImage, GoodText, GoodVectors])
+@pytest.mark.parametrize("cls", [GoodImage, GoodText, GoodVectors, GoodTokens])
 def test_good_backbones_pass_every_check(cls: type[Backbone]) -> None:
     report = check_backbone(cls())
     assert report.ok, report
-    assert set(report.skipped) == ({"check_gradients"} if cls is GoodVectors else set())
+    untrained = {"check_gradients"} if cls is GoodVectors else set()
+    assert set(report.skipped) == untrained | ({"check_tokens"} if cls is not GoodTokens else set())
     assert len(report.results) == len(kit.LAWS)
 
 
@@ -269,6 +286,66 @@ class Unparametrised(GoodVectors):
     weights = "untrained"
 
 
+class SaysNotWhyNot(GoodText):
+    def tokens(self) -> Backbone:
+        raise Incompatible("no")
+
+
+class SameIdentity(GoodTokens):
+    def tokens(self) -> Backbone:
+        found = super().tokens()
+        found.name, found.transform = self.name, self.transform
+        return found
+
+
+class WrongLength(GoodTokens):
+    length_of_tokens = 8
+
+
+class TokensOfOneRow(GoodTokens):
+    length_of_tokens = 1
+
+
+class FirstLetterFirst(GoodTokens):
+    class States(LetterStates):
+        def forward(self, rows: Tensor) -> Tensor:
+            return super().forward(rows).roll(-1, 1)
+
+    states = States
+
+
+class PaddingIsALetter(GoodTokens):
+    class States(LetterStates):
+        def forward(self, rows: Tensor) -> Tensor:
+            found = super().forward(rows)
+            return torch.cat([found[:, :1], found[:, 1:].where(found[:, 1:] != 0, 0.1)], 1)
+
+    states = States
+
+
+class PaddingBetween(GoodTokens):
+    class States(LetterStates):
+        def forward(self, rows: Tensor) -> Tensor:
+            found = super().forward(rows)
+            return torch.cat([found[:, :1], found[:, 1:].flip(1)], 1)
+
+    states = States
+
+
+class TokensOfTheBatch(GoodTokens):
+    class States(LetterStates):
+        def forward(self, rows: Tensor) -> Tensor:
+            found = super().forward(rows)
+            return found * found[:, 1:].abs().max()
+
+    states = States
+
+
+class FrozenTokens(GoodTokens):
+    weights = "0123456789abcdef"
+    states = staticmethod(lambda: LetterStates().requires_grad_(False))
+
+
 BREAKS: dict[type[Backbone], tuple[str, str]] = {
     TwoLineTransform: ("check_identity", "transform: expected one line"),
     LooseWeights: ("check_identity", "'imagenet'"),
@@ -296,6 +373,15 @@ BREAKS: dict[type[Backbone], tuple[str, str]] = {
     Frozen: ("check_gradients", "RuntimeError"),
     Detached: ("check_gradients", "no gradient reaches the first layer"),
     Unparametrised: ("check_gradients", "no parameters"),
+    SaysNotWhyNot: ("check_tokens", "without a reason: 'no'"),
+    SameIdentity: ("check_tokens", "identity is that of the plain"),
+    WrongLength: ("check_tokens", "expected (7, 8, 6), found (7, 9, 6)"),
+    TokensOfOneRow: ("check_tokens", "length: expected 2 or more, found 1"),
+    FirstLetterFirst: ("check_tokens", "row 0 is not the vector"),
+    PaddingIsALetter: ("check_tokens", "padding is not zero"),
+    PaddingBetween: ("check_tokens", "after a row of zeros"),
+    TokensOfTheBatch: ("check_tokens", "rows beside them"),
+    FrozenTokens: ("check_tokens", "RuntimeError"),
 }
 
 

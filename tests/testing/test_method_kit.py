@@ -128,7 +128,20 @@ class GoodAny(Good):
         return Hasher(dict(heads.items()))
 
 
-GOOD = (Good, GoodUnlabelled, GoodPartial, GoodStaged, GoodAny)
+class GoodTokens(Good):
+    """Heads on the sum of an item's vector and its tokens."""
+
+    needs = Needs(labels="all", tokens=True)
+
+    class Summed(nn.Module):
+        def forward(self, sequences: Tensor) -> Tensor:
+            return sequences.sum(1)
+
+    def head(self, view: View, run: Run) -> nn.Module:
+        return nn.Sequential(view.encoder(), self.Summed(), nn.Linear(view.dim, run.bits))
+
+
+GOOD = (Good, GoodUnlabelled, GoodPartial, GoodStaged, GoodAny, GoodTokens)
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,27 @@ def test_raw_rows_go_through_an_encoder_that_knows_whether_it_moved() -> None:
         assert encoder.moved
 
 
+def test_sequences_are_the_vectors_and_then_tokens_and_then_zeros() -> None:
+    items, plain = toy_items(40, tokens=True), toy_items(40)
+    for name, view in items.views.items():
+        assert (view.length, view.dim) == (4, plain.views[name].dim)
+        sequences = view.encoder()(view.features())
+        assert sequences.shape == (40, view.length, view.dim)
+        assert torch.equal(sequences[:, 0], plain.views[name].features())
+        there = sequences.ne(0).any(2)
+        assert set(there.sum(1).tolist()) == {1, 2, 3}
+        assert not (there[:, 1:] & ~there[:, :-1]).any(), "a token stands after a row of zeros"
+
+
+def test_raw_sequences_come_from_an_encoder_that_can_be_trained() -> None:
+    for view in toy_items(8, raw=True, tokens=True).views.values():
+        encoder = view.encoder()
+        sequences = encoder(view.batch(torch.arange(8)))
+        assert sequences.shape == (8, view.length, view.dim) == (8, 4, view.dim)
+        sequences.sum().backward()
+        assert all(bool(p.grad.any()) for p in encoder.parameters())
+
+
 def test_prompts_are_made_of_labels_alone() -> None:
     items = toy_items()
     labels = items.need_labels()

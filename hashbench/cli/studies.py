@@ -1,0 +1,296 @@
+"""``hashbench ablate``, ``grid``, ``status``: studies, carried out and told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from hashbench import registry
+from hashbench.cli.browse import JsonOption, ResultsOption
+from hashbench.cli.output import (
+    complain,
+    decimals,
+    mean_and_deviation,
+    print_json,
+    print_table,
+    protocol_lines,
+)
+from hashbench.errors import CELLS_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from hashbench.conducting import Outlook, Result, Trial
+    from hashbench.spec import Execution
+    from hashbench.store import Store
+    from hashbench.studies import Study
+
+Full = Annotated[bool, typer.Option("--full", help="The size for a GPU and the field's data; quick otherwise.")]
+Workers = Annotated[int, typer.Option(min=0, help="Runs at the same time; 0: one a core, or one a device.")]
+Devices = Annotated[str | None, typer.Option(help="cuda:0,cuda:1; auto when nothing is said.")]
+PerDevice = Annotated[int, typer.Option(min=1, help="Workers on each of --devices.")]
+EngineName = Annotated[Literal["local", "ray", "slurm"], typer.Option(help="What starts workers.")]
+EngineOptions = Annotated[
+    list[str] | None, typer.Option("--engine-option", help="name=value, passed through to the engine; repeat it.")
+]
+Retry = Annotated[str | None, typer.Option(help="Run again what ended so: failed, diverged, skipped.")]
+Only = Annotated[list[str] | None, typer.Option(help="name=value[,value]: only these arms; repeat it.")]
+Limit = Annotated[int | None, typer.Option(min=0, help="Make no more runs than that this time.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it takes, and stop.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder of table and figures; studies/NAME-SIZE in the results.")]
+
+
+def ablate(
+    name: Annotated[str | None, typer.Argument(help="Study; all are listed when nothing is said.")] = None,
+    full: Full = False, workers: Workers = 0, devices: Devices = None, per_device: PerDevice = 1,
+    engine: EngineName = "local", engine_option: EngineOptions = None, retry: Retry = None, only: Only = None,
+    limit: Limit = None, dry_run: DryRun = False, results: ResultsOption = None, out: OutOption = None,
+    json: JsonOption = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Answer a question by a built-in study: run what is not done, print the table, draw it, say what it shows.
+
+    Exit codes: 0 done, 2 usage, 3 data, 5 some runs are not done, 130 interrupted; a repeat goes on.
+    """
+    from hashbench import studies
+
+    if name is None:
+        print_table("studies", ["study", "question"], [[n, studies.question(f)] for n, f in studies.names().items()])
+        return
+    _carry_out(studies.load(name, "full" if full else "quick"), workers, devices, per_device, engine, engine_option,
+               retry, only, limit, dry_run, results, out, json, quiet)  # fmt: skip
+    if not (full or json or dry_run):
+        typer.echo(_what_full_takes(studies.load(name, "full")))
+
+
+def grid(
+    file: Annotated[Path, typer.Argument(help="Study, a TOML file; docs/studies.md tells how one is written.")],
+    full: Full = False, workers: Workers = 0, devices: Devices = None, per_device: PerDevice = 1,
+    engine: EngineName = "local", engine_option: EngineOptions = None, retry: Retry = None, only: Only = None,
+    limit: Limit = None, dry_run: DryRun = False, results: ResultsOption = None, out: OutOption = None,
+    json: JsonOption = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Carry out a study of your own, as ablate does with the built-in ones."""
+    from hashbench import studies
+
+    _carry_out(studies.read(file, "full" if full else "quick"), workers, devices, per_device, engine, engine_option,
+               retry, only, limit, dry_run, results, out, json, quiet)  # fmt: skip
+
+
+def status(
+    study: Annotated[str, typer.Argument(help="Name of a built-in study, or a TOML file.")],
+    full: Full = False, only: Only = None, results: ResultsOption = None, json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Say where a study stands: what is done, at work, failed and to come; on any machine that sees its results."""
+    from hashbench import studies
+    from hashbench.conducting import outlook, trials
+    from hashbench.paths import results_dir
+    from hashbench.store import Store
+
+    size: studies.Size = "full" if full else "quick"
+    found = studies.read(Path(study), size) if study.endswith(".toml") else studies.load(study, size)
+    _tell(outlook(found, trials(found, only=only or []), Store(results or results_dir())), found, json)
+
+
+def _carry_out(
+    study: Study, workers: int, devices: str | None, per_device: int, engine: str, options: Sequence[str] | None,
+    retry: str | None, only: Sequence[str] | None, limit: int | None, dry_run: bool, results: Path | None,
+    out: Path | None, json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    from hashbench.conducting import conduct, outlook, trials
+    from hashbench.paths import results_dir
+    from hashbench.store import Store
+
+    records = Store(results or results_dir())
+    planned = trials(study, only=only or [])
+    if dry_run:
+        _tell(outlook(study, planned, records), study, json)
+        return
+    for figure in study.figures:
+        registry.plots.get(figure)
+    again = _statuses(retry)
+    execution = _execution(planned, workers, devices, per_device, engine, options)
+    from hashbench.cli.progress import Progress
+
+    if not (quiet or json):
+        complain(f"{study.name}, {study.size}: {study.question}")
+    labels = {cell.spec.key: name for trial in planned for name, cell in trial.named()}
+    try:
+        with Progress(quiet or json, labels) as progress:
+            found = conduct(study, records, execution, progress, only=only or [], limit=limit, retry=again)
+    except KeyboardInterrupt:
+        complain("interrupted; what is finished is kept, and the same command goes on from there")
+        raise typer.Exit(130) from None
+    files = _write(study, found, records, out or records.root / "studies" / f"{study.name}-{study.size}")
+    if json:
+        _print_as_json(study, found, records, files)
+    else:
+        _print(study, found, records, files)
+    unfinished = [result for result in found if len(result.done) < len(study.seeds)]
+    if unfinished:
+        raise typer.Exit(CELLS_FAILED)
+
+
+def _statuses(retry: str | None) -> list[str]:
+    known = ("failed", "diverged", "skipped")
+    found = [status.strip() for status in retry.split(",")] if retry else []
+    for status in found:
+        if status not in known:
+            raise UsageError(f"--retry {status!r}: expected {', '.join(known)}")
+    return found
+
+
+def _execution(
+    planned: Sequence[Trial], workers: int, devices: str | None, per_device: int, engine: str,
+    options: Sequence[str] | None,
+) -> Execution:  # fmt: skip
+    from hashbench.runner import resolve_device
+    from hashbench.spec import Execution
+
+    passed = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--engine-option {option!r}: expected name=value")
+        passed[name.strip()] = value.strip()
+    if devices:
+        names = [resolve_device(name.strip()) if engine == "local" else name.strip() for name in devices.split(",")]
+        places = tuple(name for name in names for _ in range(per_device))
+        return Execution(devices=places, engine=engine, engine_options=passed)
+    device = resolve_device("auto")
+    alone = device != "cpu" or any(trial.arm.setup.tuning == "full" for trial in planned)
+    return Execution(
+        device=device, workers=workers or (1 if alone else os.cpu_count() or 1), engine=engine, engine_options=passed
+    )
+
+
+def _tell(outlook: Outlook, study: Study, json: bool) -> None:
+    from hashbench.cli.progress import duration
+
+    if json:
+        print_json({
+            "study": study.name, "size": study.size, "statuses": outlook.statuses, "problems": outlook.problems,
+            "seconds": outlook.seconds, "bytes": outlook.bytes, "after_tuning": outlook.after_tuning,
+            "unfinished": [{"key": r.key, "status": r.status, "reason": r.reason} for r in outlook.unfinished],
+            "at_work": [{"key": spec.key, **vars(holder)} for spec, holder in outlook.at_work],
+        })  # fmt: skip
+        return
+    typer.echo(f"{study.name}, {study.size}: {study.question}")
+    typer.echo("runs: " + ", ".join(f"{number} {status}" for status, number in outlook.statuses.items()))
+    for spec, now in outlook.at_work:
+        where = f"{now.host}, process {now.pid}"
+        typer.echo(f"at work: {spec.method} {spec.bits} bits seed {spec.seed}: {now.doing or 'starting'} ({where})")
+    for record in outlook.unfinished:
+        spec = record.spec
+        typer.echo(
+            f"{record.status}: {spec.method} {spec.bits} bits seed {spec.seed}: {record.reason} ({spec.key[:16]})"
+        )
+    for label, problem in outlook.problems.items():
+        typer.echo(f"cannot run: {label}: {problem}")
+    if outlook.statuses.get("to run") or outlook.after_tuning:
+        unknown = "unknown, no run like these was measured here yet"
+        took = unknown if outlook.seconds is None else f"{duration(outlook.seconds)} of one worker"
+        memory = f"; memory: {outlook.peak_bytes / 1e9:.1f} GB a worker" if outlook.peak_bytes else ""
+        typer.echo(f"time for the rest: {took}; disk: about {max(outlook.bytes / 1e6, 0.1):.1f} MB{memory}")
+    if outlook.after_tuning:
+        typer.echo(f"tuning: then up to {outlook.after_tuning} more with the settings that are chosen")
+
+
+def _what_full_takes(study: Study) -> str:
+    """One line on the full size; it opens nothing, since its data may not be here."""
+    arms = study.arms()
+    runs = len(arms) * len(study.seeds) + (len(arms) * study.tune.budget * len(study.tune.seeds) if study.tune else 0)
+    data = ", ".join(dict.fromkeys(arm.setup.dataset for arm in arms))
+    return f"this was the quick size; --full makes {'up to ' if study.tune else ''}{runs} runs on {data}"
+
+
+def _write(study: Study, found: Sequence[Result], records: Store, folder: Path) -> list[Path]:
+    """Table, comparisons and figures of a study, as files."""
+    import pandas as pd
+
+    from hashbench import drawing, findings
+    from hashbench.files import write_text
+
+    written = []
+    compared = findings.comparisons(study, found, records)
+    for name, rows in (("table", findings.rows(study, found)), ("comparisons", findings.comparison_rows(compared))):
+        table = pd.DataFrame(list(rows))
+        if len(table):
+            written.append(folder / f"{name}.csv")
+            write_text(written[-1], table.to_csv(index=False))
+    by_protocol: dict[tuple[str, str], list[Any]] = {}
+    for record in (record for result in found for record in result.done):
+        by_protocol.setdefault((record.spec.protocol, record.spec.split), []).append(record)
+    for figure in study.figures:
+        for (protocol, split), of in by_protocol.items():
+            name = figure if len(by_protocol) == 1 else f"{figure}-{protocol}-{split[:6]}"
+            try:
+                written += drawing.draw(figure, of, [folder / f"{name}.pdf", folder / f"{name}.png"])
+            except UsageError as error:  # too few arms are done, or --only took what the figure shows
+                complain(f"no figure {figure}: {error}")
+    return written
+
+
+def _print(study: Study, found: Sequence[Result], records: Store, files: Sequence[Path]) -> None:
+    from hashbench import findings
+
+    metric = findings.metric_of(found)
+    done = [record for result in found for record in result.done]
+    varied = [name for name in dict.fromkeys(n for result in found for n in result.arm.choice) if name != "bits"]
+    for place in dict.fromkeys((r.spec.dataset, r.spec.protocol, r.spec.split) for r in done):
+        here = [r for r in found if any((d.spec.dataset, d.spec.protocol, d.spec.split) == place for d in r.done)]
+        tasks = list(dict.fromkeys(task for result in here for record in result.done for task in record.metrics))
+        columns = [*varied, "bits", *tasks, "seeds", *(["untuned", "won"] if study.tune else [])]
+        print_table(f"{metric} on {place[0]}", columns, [_row(study, r, varied, tasks, metric) for r in here])
+        for line in protocol_lines([r for result in here for r in result.done], metric):
+            typer.echo(line)
+    for line in findings.in_words(study, findings.comparisons(study, found, records)):
+        typer.echo(line)
+    if study.tune:
+        typer.echo("the same under each arm's own settings:")
+        for line in findings.in_words(study, findings.comparisons(study, found, records, untuned=True)):
+            typer.echo(f"  {line}")
+    for line in findings.reports(study, found):
+        typer.echo(line)
+    for file in files:
+        typer.echo(file)
+    for result in found:
+        if result.trial.problem:
+            complain(f"cannot run {result.arm.label}: {result.trial.problem}")
+        for record in result.records:
+            if record.status != "done":
+                complain(f"{result.arm.label} seed {record.spec.seed}: {record.status}: {record.reason} "
+                         f"({records.folder(record.spec)})")  # fmt: skip
+
+
+def _row(study: Study, result: Result, varied: Sequence[str], tasks: Sequence[str], metric: str) -> list[Any]:
+    from hashbench.findings import in_settings
+
+    def over_seeds(records: Sequence[Any], task: str) -> str:
+        values = [record.metrics[task][metric] for record in records if task in record.metrics]
+        return mean_and_deviation(values) if values else ""
+
+    row = [result.arm.choice.get(name, "") for name in varied] + [result.arm.bits]
+    row += [over_seeds(result.done, task) for task in tasks] + [len(result.done)]
+    if study.tune:
+        own = [record for record in result.untuned if record.status == "done"]
+        untuned = [decimals(sum(r.metrics[t][metric] for r in own) / len(own)) for t in tasks if own]
+        row += [" / ".join(untuned), in_settings(result.won) if result.tuned else "not tuned yet"]
+    return row
+
+
+def _print_as_json(study: Study, found: Sequence[Result], records: Store, files: Sequence[Path]) -> None:
+    from hashbench import findings
+
+    compared = findings.comparisons(study, found, records)
+    print_json({
+        "study": study.name, "size": study.size, "question": study.question,
+        "rows": list(findings.rows(study, found)),
+        "comparisons": list(findings.comparison_rows(compared)),
+        "words": findings.in_words(study, compared) + list(findings.reports(study, found)),
+        "problems": {result.arm.label: result.trial.problem for result in found if result.trial.problem},
+        "runs": {result.arm.label: [record.key for record in result.records] for result in found},
+        "files": list(map(str, files)),
+    })  # fmt: skip
