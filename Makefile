@@ -23,6 +23,10 @@ demo: setup  ## Run SODA on the built-in data at four code lengths, print the ta
 test: setup  ## Run the test suite
 	$(BIN)/python -m pytest
 
+studies: setup  ## Carry out every built-in study in its quick size (hours on two cores); CI's nightly run
+	@for study in $$($(BIN)/python -c 'from hashbench import studies; print(*studies.names())'); do \
+		$(BIN)/hashbench ablate $$study || exit 1; done
+
 lint: setup  ## Check style, types and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,4 +36,4 @@ lint: setup  ## Check style, types and the import rules
 clean:  ## Remove the environment and everything built; records and caches stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test studies lint clean

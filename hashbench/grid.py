@@ -9,6 +9,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -236,8 +237,8 @@ def _watched(plan: Plan, engine: Engine, reporter: Reporter, known: Sequence[Rec
             reporter.standing(Standing(len(waiting), at_work, left))
             time.sleep(max(LOOK_EVERY, engine.pause))
     finally:
-        for worker in workers.values():
-            worker.stop()
+        with ThreadPoolExecutor(len(engine.places)) as at_once:
+            list(at_once.map(lambda worker: worker.stop(), workers.values()))
 
 
 class Timing:

@@ -15,7 +15,7 @@ import abc
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -217,6 +217,8 @@ class Run:
     scope: str = ""
     """Digest of everything outside the method that a stage depends on: data, views, split, precision."""
     stages: MutableMapping[str, Stage] = field(default_factory=dict)
+    making: Callable[[str], AbstractContextManager[object]] = nullcontext
+    """Held while a stage of that key is made, where several processes share them."""
     watch: Callable[[str, int, int], None] | None = None
     """Called as (phase, epoch, epochs) for the progress display."""
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -281,16 +283,21 @@ class Run:
         key = digest([name, dict(settings), self.bits, self.seed, self.scope, self.max_epochs])
         stage = self.stages.get(key)
         if stage is None:
-            before = len(self.events)
-            # Its own state, or a remembered stage would shift every later draw; from name and seed alone, so that
-            # runs that differ in a setting start alike and can be compared seed by seed.
-            with isolated(int(digest([name, self.seed])[:15], 16)):
-                tensors = {k: v.detach().cpu().contiguous().clone() for k, v in make().items()}
-            stage = Stage(tensors, self.events[before:])
-            del self.events[before:]
-            self.stages[key] = stage
+            with self.making(key):
+                stage = self.stages.get(key) or self._made(name, key, make)
         self.events.extend(stage.events)
         return {k: v.to(self.device, copy=True) for k, v in stage.tensors.items()}
+
+    def _made(self, name: str, key: str, make: Callable[[], dict[str, Tensor]]) -> Stage:
+        before = len(self.events)
+        # Its own state, or a remembered stage would shift every later draw; from name and seed alone, so that
+        # runs that differ in a setting start alike and can be compared seed by seed.
+        with isolated(int(digest([name, self.seed])[:15], 16)):
+            tensors = {k: v.detach().cpu().contiguous().clone() for k, v in make().items()}
+        stage = Stage(tensors, self.events[before:])
+        del self.events[before:]
+        self.stages[key] = stage
+        return stage
 
     def mean_average_precision(self, query: Tensor, database: Tensor, query_labels: Tensor, labels: Tensor) -> float:
         """Expected MAP@all of real-valued codes (q, k) against (n, k), by shared labels; for diagnostics."""

@@ -330,6 +330,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_onc
         device=bench.device,
         scope=digest([spec.scope, bench.device.partition(":")[0]]),
         stages=bench.stages,
+        making=bench.stages.making,
         watch=lambda phase, epoch, epochs: reporter.epoch(spec, phase, epoch, epochs),
     )
     blank = Record(

@@ -6,9 +6,10 @@ import json
 import os
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -42,6 +43,14 @@ class StageFiles(MutableMapping[str, Stage]):
     def __setitem__(self, key: str, stage: Stage) -> None:
         with replacing(self._file(key)) as partial:
             save_file(stage.tensors, partial, {"events": json.dumps(stage.events)})
+
+    @contextmanager
+    def making(self, key: str) -> Iterator[None]:
+        """Held by the one process that makes a stage; others that need it wait, and then find it."""
+        folder = self.folder / "locks"  # never removed: whoever waits for a lock holds its file
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / key):
+            yield
 
     def __delitem__(self, key: str) -> None:
         try:

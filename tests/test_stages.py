@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,27 @@ def test_a_run_makes_a_stage_once_and_remembers_what_it_logged(tmp_path: Path) -
     assert len(made) == 1
     assert torch.equal(first, second)
     assert first_events == second_events == [{"phase": "before"}, {"loss": 0.1 + 0.2}]
+
+
+def _makes(folder: Path, diary: Path) -> None:
+    files = StageFiles(folder)
+    run = Run(bits=8, stages=files, making=files.making)
+
+    def make() -> dict[str, torch.Tensor]:
+        with diary.open("a") as lines:
+            lines.write("made\n")
+        time.sleep(0.3)
+        return {"codes": torch.ones(2)}
+
+    assert run.stage("teacher", {"alpha": 1}, make)["codes"].tolist() == [1.0, 1.0]
+
+
+def test_of_processes_that_need_the_same_stage_one_makes_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_makes, args=(tmp_path / "stages", tmp_path / "diary")) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert (tmp_path / "diary").read_text() == "made\n"
