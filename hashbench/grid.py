@@ -210,6 +210,7 @@ def _watched(plan: Plan, engine: Engine, reporter: Reporter, known: Sequence[Rec
     fruitless = 0  # workers that ended before their time since the last run was made
     try:
         while True:
+            began = time.monotonic()
             for cell in [cell for cell in waiting if plan.made(cell)]:
                 waiting.remove(cell)
                 record = read_record(store.folder(cell.spec) / "record.json")
@@ -235,7 +236,7 @@ def _watched(plan: Plan, engine: Engine, reporter: Reporter, known: Sequence[Rec
             at_work = [(spec, time.time() - now.since, now.doing) for spec, now in held]
             left = timing.left([cell.spec for cell in waiting], at_work, len(engine.places))
             reporter.standing(Standing(len(waiting), at_work, left))
-            time.sleep(max(LOOK_EVERY, engine.pause))
+            time.sleep(max(LOOK_EVERY, engine.pause, 30 * (time.monotonic() - began)))  # looking costs little
     finally:
         with ThreadPoolExecutor(len(engine.places)) as at_once:
             list(at_once.map(lambda worker: worker.stop(), workers.values()))

@@ -89,7 +89,7 @@ def _selected(store: Store, text: str) -> list[Record]:
             where.append(part if "=" in part else f"method={part}")
         else:
             where[-1] += f",{part}"
-    found = matching(store, where)
+    found = matching(store, where, "compare")
     if not found:
         raise UsageError(f"{text!r}: no such run in {store.root}; hashbench results lists them")
     return found

@@ -63,7 +63,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{mean} ± {decimals(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
-def matching(store: Store, where: Sequence[str]) -> list[Record]:
+def matching(store: Store, where: Sequence[str], flag: str = "--where") -> list[Record]:
     """Records for which every ``name=value[,value]`` holds; names are those of :func:`hashbench.store.facts`.
 
     A record that cannot be read is complained about and left out.
@@ -86,9 +86,9 @@ def matching(store: Store, where: Sequence[str]) -> list[Record]:
     for text in where:
         name, equals, values = (part.strip() for part in text.partition("="))
         if not equals:
-            raise UsageError(f"--where {text!r}: expected name=value, for example --where bits=64")
+            raise UsageError(f"{flag} {text!r}: expected name=value, for example {flag} bits=64")
         if records and name not in names:
-            raise UsageError(f"--where {name!r}: no such property of a run. {did_you_mean(name, names)}")
+            raise UsageError(f"{flag} {name!r}: no such property of a run. {did_you_mean(name, names)}")
         wanted = {_plain(value) for value in values.split(",")}
         chosen = [
             so_far and name in of and _plain(of[name]) in wanted for so_far, of in zip(chosen, known, strict=True)

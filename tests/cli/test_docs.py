@@ -19,11 +19,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 
 def steps(page: Path) -> list[tuple[str, str]]:
-    """(language, code) of what a page shows to be run, in its order; a shell block is one step a command."""
+    """(language, code) of what a page shows to be run, in its order; a shell block is one step a command.
+
+    A TOML block is the file that its first line names.
+    """
     found: list[tuple[str, str]] = []
-    for language, block in re.findall(r"```(sh|python)\n(.*?)```", page.read_text(), re.DOTALL):
-        if language == "python":
-            found.append(("python", block))
+    for language, block in re.findall(r"```(sh|python|toml)\n(.*?)```", page.read_text(), re.DOTALL):
+        if language != "sh":
+            found.append((language, block))
         else:
             lines = [line.partition("#")[0].strip() for line in block.splitlines()]
             found += [("sh", line) for line in lines if line.startswith("hashbench ")]
@@ -35,6 +38,8 @@ def test_every_command_shown_is_understood(hashbench: Hashbench, page: Path) -> 
     for language, code in steps(page):
         if language == "sh":
             _try(hashbench, page.name, code)
+        elif language == "toml":
+            Path(code.splitlines()[0].removeprefix("# ")).write_text(code)
         elif page.name == "data.md":  # makes the file that its next commands read
             exec(compile(code, page.name, "exec"), {})
 
@@ -47,6 +52,12 @@ def _try(hashbench: Hashbench, page: str, command: str) -> None:
         words = [word for word in words if word != "--dry-run"]
         done = hashbench(*words, "--dry-run")
         assert "to run" in done.out, f"{page}: {command}: {done.err}{done.out}"
+    elif words[0] in ("ablate", "grid"):
+        done = hashbench(*words) if words[1:] == [] else hashbench(*dict.fromkeys([*words, "--dry-run"]))
+    elif words[0] == "compare":
+        for side in words[1:3]:
+            hashbench("run", "--method", side.partition(",")[0], *SMALL, "--bits", "6", "--seeds", "0-1")
+        done = hashbench(*(word.replace("bits=32", "bits=6") for word in words))
     elif words[0] in ("results", "plot"):
         bits = ("--bits", "32") if "bits=32" in words else ("--bits", "6")
         method = "nearest" if bits[1] == "32" else "cca-itq"
