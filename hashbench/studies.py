@@ -177,18 +177,27 @@ def names() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def load(name: str, size: Size = "quick") -> Study:
-    """An installed study.
+def find(name: str, size: Size = "quick") -> Study:
+    """An installed study by its name, or a TOML file by its path.
 
     Raises:
         UsageError: no such study, or one that makes no sense.
     """
+    return read(_file(name), size)
+
+
+def has_sizes(name: str) -> bool:
+    """Whether a study says anything of its full size."""
+    return "full" in _parsed(_file(name))
+
+
+def _file(name: str) -> Path:
+    if name.endswith(".toml"):
+        return Path(name)
     known = names()
     if name not in known:
-        raise UsageError(
-            f"no study {name!r}. {did_you_mean(name, known)}; a file of your own: hashbench grid FILE.toml"
-        )
-    return read(known[name], size)
+        raise UsageError(f"no study {name!r}. {did_you_mean(name, known)}; or a file of yours, NAME.toml")
+    return known[name]
 
 
 def question(file: Path) -> str:

@@ -27,8 +27,12 @@ The networks stand on any backbone's token sequences. Where the widths of the vi
 a linear layer brings both to ``width`` [ours]. Cached vectors and tokens are standardised, each for themselves. The
 code left the mark at the start of a text among the tokens, the same in all texts; it is none here. Its likelihood
 needs b Aᵀ cut at ±64, beyond which nothing is learned; the stable form does not. Its codes break for a single item.
-Fewer epochs; AdamW without gradient clipping in place of BertAdam, same constants and schedule. Preset ``paper`` is the
-paper's schedule.
+Fewer epochs; AdamW without gradient clipping in place of BertAdam, same constants and schedule.
+
+The alignment knows pairs and no labels. With the paper's δ of 50 it outweighs the likelihood: on pictograms (lite, 32
+bits, 10 epochs, one seed, validation items against training items) δ of 50, 10 and 1 gives .35, .40 and .46 image to
+text and .34, .39 and .44 text to image; γ of 1, not 8, beside δ of 1 gives .48 and .46. Preset ``paper`` has the
+paper's δ, γ and epochs. Expect MAP of .47 image to text and .44 text to image on pictograms (lite, 32 bits, one seed).
 """
 
 from __future__ import annotations
@@ -56,8 +60,8 @@ TEACHER_SHARE = 0.1
 class MITHConfig(Config):
     alpha: float = hp(0.01, "weight of the bits' alignment beside the pairs' (α)", sweep=(0.0, 0.01, 0.1), low=0.0)
     beta: float = hp(10.0, "weight of the likelihood across views (β)", sweep=(1.0, 10.0), low=0.0)
-    gamma: float = hp(8.0, "weight of the quantisation (γ)", sweep=(0.0, 1.0, 8.0), low=0.0)
-    delta: float = hp(50.0, "weight of the alignment of pairs (δ)", sweep=(0.0, 1.0, 10.0, 50.0), low=0.0)
+    gamma: float = hp(1.0, "weight of the quantisation (γ; the paper: 8)", sweep=(0.0, 1.0, 8.0), low=0.0)
+    delta: float = hp(1.0, "weight of the alignment of pairs (δ; the paper: 50)", sweep=(0.0, 1.0, 10.0, 50.0), low=0.0)
     mu: float = hp(1.0, "weight of the distillation from global to local codes (μ)", sweep=(0.0, 1.0), low=0.0)
     lam: float = hp(0.99, "share of the global codes in the target (λ)", sweep=(0.5, 0.99), low=0.0, high=1.0)
     top: int = hp(8, "bits that a token may count for", sweep=(4, 8, 16), low=1)
@@ -73,8 +77,8 @@ class MITHConfig(Config):
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """``paper`` is the paper's schedule."""
-        return {"default": {}, "paper": {"epochs": 30}}
+        """``paper`` is the paper's weights and schedule."""
+        return {"default": {}, "paper": {"epochs": 30, "gamma": 8.0, "delta": 50.0}}
 
 
 class MITH(Method[MITHConfig]):

@@ -129,13 +129,13 @@ def test_a_missing_file_and_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read(tmp_path / "none.toml")
     with pytest.raises(UsageError, match="no study 'promts'"):
-        studies.load("promts")
+        studies.find("promts")
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", studies.names())
 def test_every_built_in_study_expands(name: str, size: Size) -> None:
-    found = studies.load(name, size)
+    found = studies.find(name, size)
     arms = found.arms()
     assert len(arms) > 1 or name == "main"
     labels = [arm.label for arm in arms]

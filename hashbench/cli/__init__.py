@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hashbench import __version__
-from hashbench.cli import browse, compare, data, exchange, keep, new, plot, run, studies
+from hashbench.cli import browse, compare, data, exchange, keep, new, plot, run, studies, table
 from hashbench.cli.output import complain
 from hashbench.errors import DataError, HashbenchError
 
@@ -20,10 +20,11 @@ app = typer.Typer(
     help="The bench for cross-modal hashing: train, measure, compare and ablate, in one honest protocol.",
 )
 app.command("run")(run.run)
-app.command("ablate")(studies.ablate)
-app.command("grid")(studies.grid)
+app.command("ablate")(studies.study)
+app.command("grid")(studies.study)
 app.command("status")(studies.status)
 app.command("results")(browse.results)
+app.command("table")(table.table)
 app.command("compare")(compare.compare)
 app.command("plot")(plot.plot)
 app.command("eval")(keep.evaluate)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hashbench import registry
-from hashbench.cli.browse import JsonOption, ResultsOption
+from hashbench.cli.browse import JsonOption, ResultsOption, WhereOption
 from hashbench.cli.output import decimals, matching, mean_and_deviation, print_json, print_table, protocol_lines
+from hashbench.cli.published import compare_with_papers
 from hashbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,15 +22,33 @@ METRIC = "map@all"
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="A method, conditions like soda,bits=32,alpha=0.1, or a run's key.")],
-    b: Annotated[str, typer.Argument(help="What to compare it with, named likewise.")],
+    a: Annotated[
+        str | None, typer.Argument(help="A method, conditions like soda,bits=32,alpha=0.1, or a run's key.")
+    ] = None,
+    b: Annotated[str | None, typer.Argument(help="What to compare it with, named likewise.")] = None,
     bits: Annotated[
         str | None, typer.Option(help="Code lengths, such as 16,32; all that both have when nothing is said.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Compare runs with what papers print, in place of A with B.")
+    ] = False,
+    where: WhereOption = None,
     results: ResultsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare the MAP of two settings query by query: difference, interval, corrected p, effect, and what seeds say."""
+    """Compare the MAP of two settings query by query: difference, interval, corrected p, effect, and what seeds say.
+
+    With --published, runs stand beside the numbers that papers print, with every way in which the protocols differ.
+    """
+    if published:
+        if a or bits:
+            raise UsageError("--published compares all runs that --where chooses; leave out A, B and --bits")
+        compare_with_papers(where or [], results, json)
+        return
+    if a is None or b is None:
+        raise UsageError("compare: expected two settings, A and B, or --published")
+    if where:
+        raise UsageError("--where goes with --published; conditions stand in A and B, as in soda,bits=32")
     from hashbench import significance
     from hashbench.paths import results_dir
     from hashbench.spec import parse_numbers

@@ -43,14 +43,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder of table and figures; studies/NAME-SIZE in the results.")]
 
 
-def ablate(
-    name: Annotated[str | None, typer.Argument(help="Study; all are listed when nothing is said.")] = None,
-    full: Full = False, workers: Workers = 0, devices: Devices = None, per_device: PerDevice = 1,
-    engine: EngineName = "local", engine_option: EngineOptions = None, retry: Retry = None, only: Only = None,
-    limit: Limit = None, dry_run: DryRun = False, results: ResultsOption = None, out: OutOption = None,
-    json: JsonOption = False, quiet: Quiet = False,
+StudyArgument = Annotated[str | None, typer.Argument(help="Name of a built-in study, or a TOML file; none lists them.")]
+
+
+def study(
+    name: StudyArgument = None, full: Full = False, workers: Workers = 0, devices: Devices = None,
+    per_device: PerDevice = 1, engine: EngineName = "local", engine_option: EngineOptions = None, retry: Retry = None,
+    only: Only = None, limit: Limit = None, dry_run: DryRun = False, results: ResultsOption = None,
+    out: OutOption = None, json: JsonOption = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Answer a question by a built-in study: run what is not done, print the table, draw it, say what it shows.
+    """Answer a question: run what is not done of a study, print its table, draw it, say what it shows.
 
     Exit codes: 0 done, 2 usage, 3 data, 5 some runs are not done, 130 interrupted; a repeat goes on.
     """
@@ -59,28 +61,44 @@ def ablate(
     if name is None:
         print_table("studies", ["study", "question"], [[n, studies.question(f)] for n, f in studies.names().items()])
         return
-    _carry_out(studies.load(name, "full" if full else "quick"), workers, devices, per_device, engine, engine_option,
-               retry, only, limit, dry_run, results, out, json, quiet)  # fmt: skip
-    if not (full or json or dry_run):
-        typer.echo(_what_full_takes(studies.load(name, "full")))
+    from hashbench.conducting import conduct, outlook, trials
+    from hashbench.paths import results_dir
+    from hashbench.store import Store
 
+    found = studies.find(name, "full" if full else "quick")
+    for figure in found.figures:
+        registry.plots.get(figure)
+    records = Store(results or results_dir())
+    planned = trials(found, only=only or [])
+    if dry_run:
+        _tell(outlook(found, planned, records), found, json)
+        return
+    again = _statuses(retry)
+    execution = _execution(planned, workers, devices, per_device, engine, engine_option)
+    from hashbench.cli.progress import Progress
 
-def grid(
-    file: Annotated[Path, typer.Argument(help="Study, a TOML file; docs/studies.md tells how one is written.")],
-    full: Full = False, workers: Workers = 0, devices: Devices = None, per_device: PerDevice = 1,
-    engine: EngineName = "local", engine_option: EngineOptions = None, retry: Retry = None, only: Only = None,
-    limit: Limit = None, dry_run: DryRun = False, results: ResultsOption = None, out: OutOption = None,
-    json: JsonOption = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Carry out a study of your own, as ablate does with the built-in ones."""
-    from hashbench import studies
-
-    _carry_out(studies.read(file, "full" if full else "quick"), workers, devices, per_device, engine, engine_option,
-               retry, only, limit, dry_run, results, out, json, quiet)  # fmt: skip
+    if not (quiet or json):
+        complain(f"{found.name}, {found.size}: {found.question}")
+    labels = {cell.spec.key: label for trial in planned for label, cell in trial.named()}
+    try:
+        with Progress(quiet or json, labels) as progress:
+            ended = conduct(found, records, execution, progress, only=only or [], limit=limit, retry=again)
+    except KeyboardInterrupt:
+        complain("interrupted; what is finished is kept, and the same command goes on from there")
+        raise typer.Exit(130) from None
+    files = _write(found, ended, records, out or records.root / "studies" / f"{found.name}-{found.size}")
+    if json:
+        _print_as_json(found, ended, records, files)
+    else:
+        _print(found, ended, records, files)
+        if found.size == "quick" and studies.has_sizes(name):
+            typer.echo(_what_full_takes(studies.find(name, "full")))
+    if any(len(result.done) < len(found.seeds) for result in ended):
+        raise typer.Exit(CELLS_FAILED)
 
 
 def status(
-    study: Annotated[str, typer.Argument(help="Name of a built-in study, or a TOML file.")],
+    name: Annotated[str, typer.Argument(help="Name of a built-in study, or a TOML file.")],
     full: Full = False, only: Only = None, results: ResultsOption = None, json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Say where a study stands: what is done, at work, failed and to come; on any machine that sees its results."""
@@ -89,48 +107,8 @@ def status(
     from hashbench.paths import results_dir
     from hashbench.store import Store
 
-    size: studies.Size = "full" if full else "quick"
-    found = studies.read(Path(study), size) if study.endswith(".toml") else studies.load(study, size)
+    found = studies.find(name, "full" if full else "quick")
     _tell(outlook(found, trials(found, only=only or []), Store(results or results_dir())), found, json)
-
-
-def _carry_out(
-    study: Study, workers: int, devices: str | None, per_device: int, engine: str, options: Sequence[str] | None,
-    retry: str | None, only: Sequence[str] | None, limit: int | None, dry_run: bool, results: Path | None,
-    out: Path | None, json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    from hashbench.conducting import conduct, outlook, trials
-    from hashbench.paths import results_dir
-    from hashbench.store import Store
-
-    records = Store(results or results_dir())
-    planned = trials(study, only=only or [])
-    if dry_run:
-        _tell(outlook(study, planned, records), study, json)
-        return
-    for figure in study.figures:
-        registry.plots.get(figure)
-    again = _statuses(retry)
-    execution = _execution(planned, workers, devices, per_device, engine, options)
-    from hashbench.cli.progress import Progress
-
-    if not (quiet or json):
-        complain(f"{study.name}, {study.size}: {study.question}")
-    labels = {cell.spec.key: name for trial in planned for name, cell in trial.named()}
-    try:
-        with Progress(quiet or json, labels) as progress:
-            found = conduct(study, records, execution, progress, only=only or [], limit=limit, retry=again)
-    except KeyboardInterrupt:
-        complain("interrupted; what is finished is kept, and the same command goes on from there")
-        raise typer.Exit(130) from None
-    files = _write(study, found, records, out or records.root / "studies" / f"{study.name}-{study.size}")
-    if json:
-        _print_as_json(study, found, records, files)
-    else:
-        _print(study, found, records, files)
-    unfinished = [result for result in found if len(result.done) < len(study.seeds)]
-    if unfinished:
-        raise typer.Exit(CELLS_FAILED)
 
 
 def _statuses(retry: str | None) -> list[str]:
@@ -200,10 +178,12 @@ def _tell(outlook: Outlook, study: Study, json: bool) -> None:
 
 def _what_full_takes(study: Study) -> str:
     """One line on the full size; it opens nothing, since its data may not be here."""
-    arms = study.arms()
-    runs = len(arms) * len(study.seeds) + (len(arms) * study.tune.budget * len(study.tune.seeds) if study.tune else 0)
+    arms, tune = study.arms(), study.tune
+    runs = len(arms) * len(study.seeds)
+    if tune:
+        runs += runs + len(arms) * (tune.budget - 1) * len(tune.seeds)
     data = ", ".join(dict.fromkeys(arm.setup.dataset for arm in arms))
-    return f"this was the quick size; --full makes {'up to ' if study.tune else ''}{runs} runs on {data}"
+    return f"this was the quick size; --full makes {'up to ' if tune else ''}{runs} runs on {data}"
 
 
 def _write(study: Study, found: Sequence[Result], records: Store, folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hashbench import studies
+from hashbench.cli.output import decimals
 from hashbench.config import did_you_mean
 from hashbench.registry import methods
 
@@ -100,6 +103,30 @@ def test_the_page_of_methods_has_every_built_in_one() -> None:
             views = "any" if method.needs.more_views else ", ".join(method.needs.views)
             paper = f"[{method.paper.title}]({method.paper.url}), {method.paper.venue} {method.paper.year}"
             assert f"| `{name}` | {method.kind} | {method.needs.labels} | {views} | {paper} |" in shown
+
+
+def test_the_table_of_methods_is_the_one_that_was_measured() -> None:
+    """docs/methods.csv is the table.csv of hashbench ablate docs/methods.toml."""
+    shown = (ROOT / "docs" / "methods.md").read_text()
+    rows: dict[str, dict[str, dict[str, str]]] = {}
+    for row in csv.DictReader((ROOT / "docs" / "methods.csv").open()):
+        rows.setdefault(row["method"], {})[row["task"]] = row
+    assert set(rows) == {arm.method for arm in studies.find(str(ROOT / "docs" / "methods.toml")).arms()}
+    for name, of in rows.items():
+        tasks = [of["image->text"], of["text->image"]]
+        cells = [_with_deviation(row, kind) for kind in ("untuned_", "") for row in tasks]
+        assert f"| `{name}` | {methods.get(name).needs.labels} | {' | '.join(cells)} | {tasks[0]['won']} |" in shown
+
+
+def _with_deviation(row: dict[str, str], kind: str) -> str:
+    mean, deviation = row[f"{kind}mean"], row[f"{kind}deviation"]
+    return f"{decimals(float(mean))} ± {decimals(float(deviation))}"
+
+
+@pytest.mark.parametrize("study", [str(ROOT / "docs" / "methods.toml"), "main"])
+def test_studies_of_all_methods_have_all_methods(study: str) -> None:
+    built_in = {name for name, entry in methods.entries().items() if entry.module.startswith("hashbench.methods.")}
+    assert {arm.method for arm in studies.find(study, "full").arms()} == built_in
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""What a reader gets: tables for papers and pages, and the numbers that papers print beside ours."""
