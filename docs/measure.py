@@ -10,10 +10,10 @@ import json
 import os
 from pathlib import Path
 
-from hashbench.cli.output import mean_and_deviation
 from hashbench.config import override
 from hashbench.grid import run
 from hashbench.paths import results_dir
+from hashbench.printing import mean_and_deviation
 from hashbench.registry import methods
 from hashbench.significance import compare
 from hashbench.spec import Execution

@@ -21,6 +21,10 @@ class DataError(HashbenchError):
     exit_code = 3
 
 
+class NoRoom(DataError):
+    """A record cannot be written: no other run's could be either, so that all of them stop."""
+
+
 class Diverged(HashbenchError):
     """Training left the finite numbers."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hashbench.conducting import Result
 from hashbench.significance import Difference, compare, corrected
-from hashbench.store import Record, Store
+from hashbench.store import Record, Store, own_metric
 from hashbench.studies import Study
 
 
@@ -24,9 +24,7 @@ class Comparison:
 
 def metric_of(results: Sequence[Result]) -> str:
     """The metric of the protocol that the runs follow."""
-    done = [record for result in results for record in result.done]
-    own = done[0].rules.get("metric", "map@all") if done else "map@all"
-    return own if all(own in metrics for record in done for metrics in record.metrics.values()) else "map@all"
+    return own_metric([record for result in results for record in result.done])
 
 
 def rows(study: Study, results: Sequence[Result]) -> Iterator[dict[str, Any]]:

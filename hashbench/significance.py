@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hashbench.errors import DataError, UsageError
+from hashbench.printing import decimals
 from hashbench.store import Record, Store, facts, telling
 
 Floats = NDArray[np.float64]
@@ -188,14 +189,14 @@ def in_words(difference: Difference, one_name: str, other_name: str) -> str:
     correction = "uncorrected p" if found.p_holm is None else "p after Holm"
     p = found.p if found.p_holm is None else found.p_holm
     numbers = (
-        f"95 % interval {_printed(found.low)} to {_printed(found.high)} over {found.queries:,} queries, "
-        f"{correction} {_printed(p)}"
+        f"95 % interval {decimals(found.low)} to {decimals(found.high)} over {found.queries:,} queries, "
+        f"{correction} {decimals(p)}"
     )
     if found.shown:
         direction = "higher" if found.mean > 0 else "lower"
-        said = f"{one_name} is {_printed(abs(found.mean))} {direction} in MAP than {other_name} ({numbers})"
+        said = f"{one_name} is {decimals(abs(found.mean))} {direction} in MAP than {other_name} ({numbers})"
     else:
-        said = f"no difference shown between {one_name} and {other_name} ({_printed(found.mean)} in MAP, {numbers})"
+        said = f"no difference shown between {one_name} and {other_name} ({decimals(found.mean)} in MAP, {numbers})"
     return f"{found.task}: {said}{_of_seeds(found)}."
 
 
@@ -211,13 +212,8 @@ def _of_seeds(found: Difference) -> str:
         return f"; all {n} seeds agree"
     return (
         f"; but seeds move it as much: {found.agreeing} of {n} agree, and their deviation is "
-        f"{_printed(statistics.stdev(found.seeds))}"
+        f"{decimals(statistics.stdev(found.seeds))}"
     )
-
-
-def _printed(value: float) -> str:
-    """``.6217`` and ``-.0031``, as the field prints MAP."""
-    return f"{value:.4f}".replace("0.", ".", 1)
 
 
 def _check_side(name: str, side: Sequence[Record]) -> None:

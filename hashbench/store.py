@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashbench.conditions import Conditions
-from hashbench.errors import DataError, UsageError
+from hashbench.errors import DataError, NoRoom, UsageError
 from hashbench.files import replacing, write_text
 from hashbench.spec import Spec
 
@@ -118,7 +118,7 @@ class Store:
         first: killed in between, the run counts as not made.
 
         Raises:
-            DataError: the disk is full or the folder cannot be written.
+            NoRoom: the disk is full or the folder cannot be written.
         """
         folder = self.folder(record.spec)
         try:
@@ -132,7 +132,7 @@ class Store:
             write_text(folder / "log.jsonl", lines)
             self.rewrite(record, queries)
         except OSError as error:
-            raise DataError(f"{folder}: the record could not be written: {error}") from error
+            raise NoRoom(f"{folder}: the record could not be written: {error}") from error
         return folder
 
     def rewrite(self, record: Record, queries: Mapping[str, NDArray[np.float32]]) -> None:
@@ -250,6 +250,12 @@ def telling(records: Sequence[Record]) -> list[str]:
     same = ("method", "bits", "seed", *found)
     different = {tuple(str(known.get(name)) for name in same) for of in by_method.values() for known in of}
     return found if len(different) == len(records) else [*found, "key"]
+
+
+def own_metric(records: Sequence[Record]) -> str:
+    """The metric that the users of these records' protocol print, where every one has it; otherwise ``map@all``."""
+    own = records[0].rules.get("metric", "map@all") if records else "map@all"
+    return own if all(own in metrics for record in records for metrics in record.metrics.values()) else "map@all"
 
 
 def provenance(device: str) -> dict[str, Any]:

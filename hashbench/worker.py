@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from hashbench.claims import LEASE, Claim, claimed
-from hashbench.errors import DataError, HashbenchError
+from hashbench.errors import DataError, HashbenchError, NoRoom
 from hashbench.files import write_text
 from hashbench.runner import Bench, Reporter, run_one
 from hashbench.setup import Setup
@@ -134,7 +134,7 @@ def _carry_out(
     try:
         return run_one(benches.of(cell.setup), cell.spec, records, reporter, plan.at_once)
     except HashbenchError as error:
-        if not plan.keep_going:
+        if isinstance(error, NoRoom) or not plan.keep_going:
             raise
         return _failed(records, cell.spec, str(error))
 

@@ -9,9 +9,10 @@ import typer
 
 from hashbench import registry
 from hashbench.cli.browse import JsonOption, ResultsOption, WhereOption
-from hashbench.cli.output import decimals, matching, mean_and_deviation, print_json, print_table, protocol_lines
+from hashbench.cli.output import matching, print_json, print_table, protocol_lines
 from hashbench.cli.published import compare_with_papers
 from hashbench.errors import UsageError
+from hashbench.printing import decimals, mean_and_deviation
 
 if TYPE_CHECKING:
     from hashbench.significance import Difference

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hashbench.errors import UsageError
+from hashbench.printing import decimals, mean_and_deviation
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,17 +50,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for row in rows:
         table.add_row(*map(Text, row))
     console().print(table)
-
-
-def decimals(value: float) -> str:
-    """``.6217``: four decimals without the leading zero, as the field prints MAP."""
-    return f"{value:.4f}".replace("0.", ".", 1) if value < 1 else f"{value:.4f}"
-
-
-def mean_and_deviation(values: Sequence[float]) -> str:
-    """``.6217 ± .0031`` over seeds; the mean alone for one seed."""
-    mean = decimals(statistics.fmean(values))
-    return f"{mean} ± {decimals(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
 def matching(store: Store, where: Sequence[str], flag: str = "--where") -> list[Record]:
@@ -129,10 +118,10 @@ MOST_TASKS_ABREAST = 2
 
 
 def _print_protocol(records: Sequence[Record], metric: str | None) -> None:
-    from hashbench.store import facts, telling
+    from hashbench.store import facts, own_metric, telling
 
     done = [record for record in records if record.status == "done"]
-    metric = metric or _own_metric(done)
+    metric = metric or own_metric(done)
     done = [record for record in done if all(metric in values for values in record.metrics.values())]
     if not done:
         return
@@ -167,12 +156,6 @@ def _print_protocol(records: Sequence[Record], metric: str | None) -> None:
     print_table(f"{metric} on {done[0].spec.dataset}", columns, rows)
     for line in protocol_lines(done, metric):
         typer.echo(line)
-
-
-def _own_metric(records: Sequence[Record]) -> str:
-    """The metric that the protocol's users print, where every record has it."""
-    own = records[0].rules.get("metric", "") if records else ""
-    return own if all(own in metrics for r in records for metrics in r.metrics.values()) else "map@all"
 
 
 def _over_seeds(records: Sequence[Record], task: str, metric: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from hashbench.cli.output import decimals
+from hashbench.printing import decimals
 from hashbench.runner import Reporter, Standing
 
 if TYPE_CHECKING:

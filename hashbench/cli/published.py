@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hashbench.cli.output import decimals, matching, mean_and_deviation, print_json, print_table
+from hashbench.cli.output import matching, print_json, print_table
 from hashbench.errors import UsageError
+from hashbench.printing import decimals, mean_and_deviation
 
 if TYPE_CHECKING:
     from hashbench.report.published import Number, Printed

@@ -13,13 +13,12 @@ from hashbench import registry
 from hashbench.cli.browse import JsonOption, ResultsOption
 from hashbench.cli.output import (
     complain,
-    decimals,
-    mean_and_deviation,
     print_json,
     print_table,
     protocol_lines,
 )
 from hashbench.errors import CELLS_FAILED, UsageError
+from hashbench.printing import decimals, mean_and_deviation
 
 if TYPE_CHECKING:
     from hashbench.conducting import Outlook, Result, Trial

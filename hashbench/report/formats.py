@@ -14,7 +14,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hashbench.report.tables import Cell, Row, Table, decimals
+from hashbench.printing import decimals
+from hashbench.report.tables import Cell, Row, Table
 
 Escape = Callable[[str], str]
 

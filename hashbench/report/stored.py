@@ -12,7 +12,7 @@ from hashbench.errors import UsageError
 from hashbench.report import published as papers
 from hashbench.report.tables import MISSING, Cell, Column, Row, Table, table
 from hashbench.significance import Difference, compare, corrected
-from hashbench.store import Record, Store, facts, telling
+from hashbench.store import Record, Store, facts, own_metric, telling
 
 KEPT = "map@all"
 """The metric that is kept of every query, and so the one that differences are tested in."""
@@ -33,12 +33,6 @@ def by_protocol(records: Sequence[Record]) -> list[list[Record]]:
         if record.status == "done" and record.metrics:
             found.setdefault(rules, []).append(record)
     return list(found.values())
-
-
-def own_metric(records: Sequence[Record]) -> str:
-    """The metric that the protocol's users print, where every run has it; otherwise ``map@all``."""
-    own = records[0].rules.get("metric", KEPT)
-    return own if all(own in metrics for record in records for metrics in record.metrics.values()) else KEPT
 
 
 def arms(records: Sequence[Record]) -> dict[Arm, list[Record]]:

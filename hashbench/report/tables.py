@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hashbench.errors import UsageError
+from hashbench.printing import decimals
 
 Mark = Literal["run", "printed", "missing"]
 Place = Literal["best", "second", ""]
@@ -188,9 +189,3 @@ def _placed(column: Sequence[Cell], ranked: Sequence[bool]) -> list[Cell]:
         replace(cell, place=places.get(value, "")) if competes else cell
         for cell, value, competes in zip(column, values, competing, strict=True)
     ]
-
-
-def decimals(value: float, digits: int = DIGITS) -> str:
-    """``.6217``: without the leading zero, as the field prints MAP."""
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.removeprefix("-").startswith("0.") else text

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from hashbench import studies
-from hashbench.cli.output import decimals
 from hashbench.config import did_you_mean
+from hashbench.printing import decimals
 from hashbench.registry import methods
 
 from .conftest import SMALL, Hashbench

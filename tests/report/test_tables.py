@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashbench.errors import UsageError
-from hashbench.report.tables import MISSING, Cell, Column, Row, Table, decimals, table
+from hashbench.printing import decimals
+from hashbench.report.tables import MISSING, Cell, Column, Row, Table, table
 
 from .made import golden, run
 
