@@ -70,7 +70,7 @@ def _numbers(tables: Sequence[Printed], records: Sequence[Record]) -> list[tuple
 
 def _compared(table: Printed, numbers: Sequence[Number], records: Sequence[Record]) -> dict[str, Any]:
     from hashbench.report.published import ways
-    from hashbench.report.stored import own_metric
+    from hashbench.store import own_metric
 
     has = all(table.metric in metrics for record in records for metrics in record.metrics.values())
     metric = table.metric if has else own_metric(records)
