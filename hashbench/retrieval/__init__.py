@@ -13,6 +13,7 @@ from hashbench.retrieval.evaluate import (
     evaluate,
 )
 from hashbench.retrieval.metrics import WithoutRelevant
+from hashbench.retrieval.nearest import nearest
 from hashbench.retrieval.real import RealCodes
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "distances",
     "evaluate",
     "from_bytes",
+    "nearest",
     "pack",
     "to_bytes",
     "unpack",

@@ -59,20 +59,35 @@ def rankings(
     Bucket j holds the items of the query's (j + 1)-th highest cosine; entry [q, j, g] counts those that share g
     labels with it.
     """
-    if query.bits != database.bits:
-        raise UsageError(f"vectors: the query has {query.bits} dimensions, the database has {database.bits}")
+    _same_dimensions(query, database)
     wanted, offered = query_labels.astype(np.float32), database_labels.astype(np.float32)
     grades = 1 + int(min(wanted.sum(axis=1).max(), offered.sum(axis=1).max()))
     ask, items = _unit(query.values), _unit(database.values)
     block = max(1, CELLS_AT_ONCE // (len(database) * grades))
     for start in range(0, len(query), block):
-        cosines = np.round(ask[start : start + block] @ items.T, 6)  # below is rounding, not order
+        angles = _rounded(ask[start : start + block] @ items.T)
         shared = (wanted[start : start + block] @ offered.T).astype(np.int64)
-        counts = np.zeros((len(cosines), len(database), grades), np.int64)
-        for row, (cosine, share) in enumerate(zip(cosines, shared, strict=True)):
+        counts = np.zeros((len(angles), len(database), grades), np.int64)
+        for row, (cosine, share) in enumerate(zip(angles, shared, strict=True)):
             _, bucket = np.unique(-cosine, return_inverse=True)
             np.add.at(counts[row], (bucket, share), 1)
         yield counts
+
+
+def cosines(query: RealCodes, database: RealCodes) -> NDArray[np.float64]:
+    """All cosines (queries, database) as rankings see them, for small sets: the whole matrix is held in memory."""
+    _same_dimensions(query, database)
+    return _rounded(_unit(query.values) @ _unit(database.values).T)
+
+
+def _rounded(cosine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Below the sixth decimal is rounding, not order."""
+    return np.round(cosine, 6)
+
+
+def _same_dimensions(query: RealCodes, database: RealCodes) -> None:
+    if query.bits != database.bits:
+        raise UsageError(f"vectors: the query has {query.bits} dimensions, the database has {database.bits}")
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float64]:
