@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hashbench.dataset import Dataset, Vectors, rank_by_id
