@@ -20,10 +20,13 @@ demo: setup  ## Run SODA on the built-in data at four code lengths, print the ta
 	$(RUN)
 	$(BIN)/hashbench plot pr --where method=soda
 
-test: setup  ## Run the test suite
-	$(BIN)/python -m pytest
+test: setup  ## Run the test suite, on all cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-studies: setup  ## Carry out every built-in study in its quick size (hours on two cores); CI's nightly run
+nightly: studies  ## What takes hours: every built-in study, and the slow tests
+	$(BIN)/python -m pytest -m slow
+
+studies: setup  ## Carry out every built-in study in its quick size (hours on two cores)
 	@for study in $$($(BIN)/python -c 'from hashbench import studies; print(*studies.names())'); do \
 		$(BIN)/hashbench ablate $$study || exit 1; done
 
@@ -36,4 +39,4 @@ lint: setup  ## Check style, types and the import rules
 clean:  ## Remove the environment and everything built; records and caches stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test studies lint clean
+.PHONY: help setup demo test nightly studies lint clean

@@ -99,11 +99,11 @@ def trials(study: Study, cache: Path | None = None, only: Sequence[str] = ()) ->
 
 def conduct(
     study: Study,
+    planned: Sequence[Trial],
     records: Store,
     execution: Execution | None = None,
     reporter: Reporter | None = None,
     *,
-    only: Sequence[str] = (),
     limit: int | None = None,
     retry: Collection[str] = (),
     cache: Path | None = None,
@@ -113,23 +113,21 @@ def conduct(
 
     Args:
         study: The study.
+        planned: Its :func:`trials`.
         records: Where records are and go.
         execution: Devices, workers, engine.
         reporter: Told about progress.
-        only: See :func:`trials`.
         limit: Make no more runs than that this time.
         retry: Statuses with which a run is made again, such as ``failed``.
         cache: Folder of features and stages; the usual one where None.
         lease: Seconds after which a silent worker is lost.
 
     Returns:
-        One result an arm, in the study's order.
+        One result a trial, in their order.
 
     Raises:
-        UsageError: an arm makes no sense.
         DataError: records cannot be written.
     """
-    planned = trials(study, cache, only)
     left = limit
 
     def make(cells: Sequence[Cell]) -> None:
@@ -143,18 +141,17 @@ def conduct(
 
     make([cell for trial in planned for cells in (trial.own, *trial.candidates.values()) for cell in cells])
     if study.tune:
-        benches = Benches(cache or cache_dir(), "cpu")
-        make([cell for trial in planned for cell in _winner(trial, study, records, benches)[1]])
-    return results(study, planned, records, cache)
+        make([cell for trial in planned for cell in _winner(trial, study, records)[1]])
+    return results(study, planned, records)
 
 
-def results(study: Study, planned: Sequence[Trial], records: Store, cache: Path | None = None) -> list[Result]:
+def results(study: Study, planned: Sequence[Trial], records: Store) -> list[Result]:
     """What the records say of every arm so far."""
-    benches, found = Benches(cache or cache_dir(), "cpu"), []
+    found = []
     for trial in planned:
         result = Result(trial, _there(records, trial.own))
         if study.tune:
-            config, cells = _winner(trial, study, records, benches)
+            config, cells = _winner(trial, study, records)
             if config is not None:
                 own, best = trial.arm.config.key_fields(), config.key_fields()
                 won = {name: value for name, value in best.items() if own.get(name) != value}
@@ -163,7 +160,7 @@ def results(study: Study, planned: Sequence[Trial], records: Store, cache: Path 
     return found
 
 
-def _winner(trial: Trial, study: Study, records: Store, benches: Benches) -> tuple[Config | None, tuple[Cell, ...]]:
+def _winner(trial: Trial, study: Study, records: Store) -> tuple[Config | None, tuple[Cell, ...]]:
     """The settings that are best on validation queries, and their runs; None before all candidates are finished."""
     tried = [_there(records, cells) for cells in trial.candidates.values()]
     complete = all(len(of) == len(cells) for of, cells in zip(tried, trial.candidates.values(), strict=True))
@@ -174,8 +171,8 @@ def _winner(trial: Trial, study: Study, records: Store, benches: Benches) -> tup
         return None, ()
     metric = next(record for of in done for record in of).rules["metric"]
     best = tuning.choose([[record.validation for record in of] for of in done], metric)
-    config = list(trial.candidates)[best]
-    return config, _cells(benches, trial.arm, config, study.seeds)
+    config, (cell, *_) = list(trial.candidates.items())[best]
+    return config, tuple(replace(cell, spec=replace(cell.spec, seed=seed)) for seed in study.seeds)
 
 
 def _chosen(arms: Sequence[Arm], only: Sequence[str]) -> list[Arm]:
@@ -242,7 +239,8 @@ def outlook(study: Study, planned: Sequence[Trial], records: Store, lease: float
     at_work = [(spec, now) for spec in rest if (now := holder(records.folder(spec), lease))]
     counts = dict(Counter[str](record.status for record in found.values()))
     measured = records.read_all()[0]
-    like = [record for record in measured if any(record.spec.method == spec.method for spec in rest)]
+    methods = {spec.method for spec in rest}
+    like = [record for record in measured if record.spec.method in methods]
     sizes = [_bytes(records, record) for record in like if record.status == "done"]
     return Outlook(
         statuses={**counts, "at work": len(at_work), "to run": len(rest) - len(at_work)},

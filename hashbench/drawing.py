@@ -8,28 +8,32 @@ from pathlib import Path
 from hashbench import registry
 from hashbench.errors import UsageError
 from hashbench.files import replacing, write_text
-from hashbench.store import Record
+from hashbench.store import Record, Store
 
 FORMATS = (".pdf", ".png", ".svg")
 
 
-def draw(name: str, records: Sequence[Record], files: Sequence[Path], kind: str | None = None) -> list[Path]:
-    """Draw finished runs of one protocol.
+def draw(
+    name: str, records: Sequence[Record], files: Sequence[Path], kind: str | None = None, *, store: Store | None = None
+) -> list[Path]:
+    """Draw finished runs, of one protocol unless the figure takes several.
 
     Args:
         name: A registered figure.
         records: The runs; those without numbers are left out.
         files: Where it goes; the suffix says the format. The numbers go to a .csv beside the first.
         kind: Variant of the figure; its first where None.
+        store: Where the runs lie; some figures read what is stored beside the records.
 
     Returns:
         The files that were written.
 
     Raises:
-        UsageError: no such figure, variant or format, no finished run, runs of several protocols, or runs that do
-            not fit the figure.
+        UsageError: no such figure, variant or format, no finished run, runs of several protocols for a figure of
+            one, runs that do not fit the figure, or no store where it needs one.
+        DataError: what is stored beside the records is damaged, or their data set is no longer what it was.
     """
-    figure = registry.plots.get(name)()
+    figure = registry.plots.get(name)(store)
     kind = kind or figure.kinds[0]
     if kind not in figure.kinds:
         raise UsageError(f"--kind {kind!r}: {name} knows {', '.join(figure.kinds)}")
@@ -40,7 +44,7 @@ def draw(name: str, records: Sequence[Record], files: Sequence[Path], kind: str 
     if not done:
         raise UsageError("no finished run to draw; hashbench run makes one")
     protocols = {(record.spec.protocol, record.spec.split, record.spec.dataset_revision) for record in done}
-    if len(protocols) > 1:
+    if len(protocols) > 1 and not figure.several_protocols:
         names = ", ".join(sorted(f"{protocol} (split {split})" for protocol, split, _ in protocols))
         raise UsageError(f"these runs follow different protocols: {names}; choose one with --where protocol=...")
     table = figure.table(done, kind)

@@ -22,28 +22,73 @@ class Comparison:
     difference: Difference
 
 
-def metric_of(results: Sequence[Result]) -> str:
-    """The metric of the protocol that the runs follow."""
-    return own_metric([record for result in results for record in result.done])
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the records of a study say, worked out once."""
+
+    study: Study
+    results: Sequence[Result]
+    metric: str
+    """That of the protocol which the runs follow."""
+    comparisons: Sequence[Comparison]
+    """Empty where the study compares nothing."""
+    untuned: Sequence[Comparison]
+    """The same under each arm's own settings; empty where nothing is tuned."""
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The study's table in long form: one row an arm and task.
+
+        Columns: ``dataset`` and ``protocol``, what the study varies, ``bits``, ``task``, ``metric``, ``mean`` and
+        ``deviation`` over ``seeds``, and ``chance``; where the study tunes, the same of the arm's own settings as
+        ``untuned_...`` and what ``won``.
+        """
+        for result in self.results:
+            for task in dict.fromkeys(task for record in result.done for task in record.metrics):
+                spec = result.done[0].spec
+                row = {"dataset": spec.dataset, "protocol": spec.protocol, **result.arm.choice}
+                row |= {"bits": result.arm.bits, "task": task, "metric": self.metric}
+                row |= _over_seeds(result.done, task, self.metric)
+                row["chance"] = result.done[0].metrics[task]["chance"]
+                if self.study.tune:
+                    own = _over_seeds([r for r in result.untuned if r.status == "done"], task, self.metric)
+                    row |= {f"untuned_{name}": value for name, value in own.items()}
+                    row["won"] = in_settings(result.won) if result.tuned else "not tuned yet"
+                yield row
+
+    def comparison_rows(self) -> Iterator[dict[str, Any]]:
+        """The comparisons as a table: one row each, with everything that :class:`Difference` has."""
+        for each in self.comparisons:
+            difference = each.difference
+            yield {
+                "arm": each.result.arm.label, "against": each.partner.arm.label, "bits": each.result.arm.bits,
+                **{name: value for name, value in vars(difference).items() if name != "seeds"},
+                "seeds_agree": difference.agreeing, "seeds": len(difference.seeds),
+            }  # fmt: skip
+
+    def in_words(self) -> list[str]:
+        """What the comparisons allow to say, tuned and untuned, and what ``[report]`` asks for: a line each."""
+        lines = in_words(self.study, self.comparisons)
+        if self.untuned:
+            lines += ["the same under each arm's own settings:"]
+            lines += [f"  {line}" for line in in_words(self.study, self.untuned)]
+        return lines + list(reports(self.study, self.results, self.metric))
 
 
-def rows(study: Study, results: Sequence[Result]) -> Iterator[dict[str, Any]]:
-    """The study's table in long form: one row an arm and task.
+def findings(study: Study, results: Sequence[Result], store: Store) -> Findings:
+    """What the records of a study say.
 
-    Columns: what the study varies, ``bits``, ``task``, ``metric``, ``mean`` and ``deviation`` over ``seeds``, and
-    ``chance``; where the study tunes, the same of the arm's own settings as ``untuned_...`` and what ``won``.
+    Args:
+        study: The study.
+        results: Its results.
+        store: Where the runs lie; their queries are read.
     """
-    metric = metric_of(results)
-    for result in results:
-        for task in dict.fromkeys(task for record in result.done for task in record.metrics):
-            row = {**result.arm.choice, "bits": result.arm.bits, "task": task, "metric": metric}
-            row |= _over_seeds(result.done, task, metric)
-            row["chance"] = result.done[0].metrics[task]["chance"]
-            if study.tune:
-                own = _over_seeds([r for r in result.untuned if r.status == "done"], task, metric)
-                row |= {f"untuned_{name}": value for name, value in own.items()}
-                row["won"] = in_settings(result.won) if result.tuned else "not tuned yet"
-            yield row
+    return Findings(
+        study=study,
+        results=results,
+        metric=own_metric([record for result in results for record in result.done]),
+        comparisons=comparisons(study, results, store),
+        untuned=comparisons(study, results, store, untuned=True) if study.tune else (),
+    )
 
 
 def in_settings(changes: Mapping[str, Any]) -> str:
@@ -129,24 +174,14 @@ def _named(comparison: Comparison) -> str:
     return f"{label} {difference.mean:+.4f}{doubt}".replace("+0.", "+.").replace("-0.", "-.")
 
 
-def comparison_rows(found: Sequence[Comparison]) -> Iterator[dict[str, Any]]:
-    """The comparisons as a table: one row each, with everything that :class:`Difference` has."""
-    for each in found:
-        difference = each.difference
-        yield {
-            "arm": each.result.arm.label, "against": each.partner.arm.label, "bits": each.result.arm.bits,
-            **{name: value for name, value in vars(difference).items() if name != "seeds"},
-            "seeds_agree": difference.agreeing, "seeds": len(difference.seeds),
-        }  # fmt: skip
-
-
-def reports(study: Study, results: Sequence[Result]) -> Iterator[str]:
+def reports(study: Study, results: Sequence[Result], metric: str) -> Iterator[str]:
     """What ``[report]`` asks for, a line each."""
-    metric = metric_of(results)
     for diagnostic in study.correlate:
         yield correlation(diagnostic, [record for result in results for record in result.done], metric)
     if study.select:
         yield from selection(study.select, results, metric)
+    if study.gap:
+        yield from gaps(study, results, metric)
 
 
 KEPT = 0.95
@@ -194,6 +229,30 @@ def selection(axis: str, results: Sequence[Result], metric: str) -> Iterator[str
                 f"{statistics.fmean(gains):.4f} more than choosing on validation queries "
                 f"({statistics.fmean(honest):.4f}), mean of {len(gains)} seeds"
             )
+
+
+def gaps(study: Study, results: Sequence[Result], metric: str) -> Iterator[str]:
+    """Which share of the way from its partner to the best to be had each arm goes, means over tasks and seeds.
+
+    (MAP - partner's) / (MAP of the arm with the values of ``gap`` - partner's); no share where that way is not up.
+    """
+    arms = {result.arm: result for result in results if result.done}
+    best_to_be_had = " ".join(f"{name}={value}" for name, value in study.gap.items())
+    for result in arms.values():
+        partner = study.partner(result.arm, list(arms))
+        wanted = {**result.arm.choice, **study.gap}
+        oracle = next((other for other in arms if other.choice == wanted), None)
+        if partner is None or oracle is None or oracle is result.arm:
+            continue
+        here, start, end = (
+            statistics.fmean(_mean(record.metrics, metric) for record in arms[arm].done)
+            for arm in (result.arm, partner, oracle)
+        )
+        share = f"{(here - start) / (end - start):.0%}" if end > start else "no share"
+        yield (
+            f"{result.arm.label}: {share} of the way from {partner.label} ({start:.4f}) to {best_to_be_had} "
+            f"({end:.4f}), {metric}, mean over tasks"
+        )
 
 
 def _mean(tasks: Mapping[str, Mapping[str, float]], metric: str) -> float:

@@ -14,5 +14,9 @@ def decimals(value: float, digits: int = 4) -> str:
 
 def mean_and_deviation(values: Sequence[float]) -> str:
     """``.6217 ± .0031`` over seeds; the mean alone for one seed."""
-    mean = decimals(statistics.fmean(values))
-    return f"{mean} ± {decimals(statistics.stdev(values))}" if len(values) > 1 else mean
+    return plus_minus(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def plus_minus(mean: float, deviation: float | None) -> str:
+    """``.6217 ± .0031``; the mean alone where there is no deviation."""
+    return decimals(mean) if deviation is None else f"{decimals(mean)} ± {decimals(deviation)}"

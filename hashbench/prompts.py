@@ -1,7 +1,8 @@
 """Prompt templates: labels to sentences, sentences to one vector an item.
 
 SODA writes "An image of [label]" for every positive label (sec. 4.1). How the *set* of prompts becomes one
-vector is not said in what we hold of the paper; the mean of the class embeddings is our inference.
+vector is not said in what we hold of the paper; the mean of the class embeddings is our inference, their maximum
+and one sentence an item are the other ways.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hashbench.config import did_you_mean
+from hashbench.config import did_you_mean, digest
 from hashbench.errors import Incompatible, UsageError
 
 Vectors = NDArray[np.float32]
@@ -28,15 +29,18 @@ CONTROL_SEED = 20251001
 class Prompt:
     """One way to turn an item's labels into a vector."""
 
-    kind: Literal["template", "joined", "dictionary", "onehot", "random", "permuted"]
+    kind: Literal["template", "largest", "joined", "dictionary", "onehot", "random", "permuted"]
     template: str
     help: str
+    since: int | None = None
+    """Raised with every prompt that was added later: the digest leaves those out, so that older runs keep their key."""
 
 
 PAPER_TEMPLATE = "An image of {}"
 
 PROMPTS: Mapping[str, Prompt] = {
     "set_mean": Prompt("template", PAPER_TEMPLATE, "the paper's template, one sentence a label, averaged"),
+    "set_max": Prompt("largest", PAPER_TEMPLATE, "the same sentences, the largest number of each dimension", since=1),
     "joined": Prompt("joined", PAPER_TEMPLATE, "one sentence an item: An image of cat, bird and tree"),
     "bare": Prompt("template", "{}", "the class name alone"),
     "photo": Prompt("template", "a photo of a {}.", "CLIP's usual template"),
@@ -114,8 +118,9 @@ def label_vectors(
 ) -> Vectors:
     """The label modality: (n, d) float32, one row an item.
 
-    x_i = norm(Σ_c y_ic e_c / Σ_c y_ic) for one sentence a class; x_i = y_i for ``onehot``;
-    x_i = norm(encode(joined sentence of the item's labels)) for ``joined``. An item without labels gets zeros.
+    One sentence a class: x_i = norm(Σ_c y_ic e_c / Σ_c y_ic), or for ``set_max`` norm(max_{c: y_ic = 1} e_c) in each
+    dimension. ``onehot``: x_i = y_i. ``joined``: x_i = norm(encode(joined sentence of the item's labels)).
+    An item without labels gets zeros.
 
     Args:
         prompt: A name of :data:`PROMPTS`.
@@ -127,10 +132,13 @@ def label_vectors(
     kind = named(prompt).kind
     if kind == "onehot":
         return labels.astype(np.float32)
-    if kind != "joined":
-        return _unit(labels.astype(np.float32) @ class_vectors(prompt, class_names, encode, definitions))
-    class_vectors(prompt, class_names, encode)  # refuses an encoder that cannot tell the classes apart
+    classes = class_vectors(prompt, class_names, encode, definitions)  # refuses an encoder that cannot tell them apart
     combinations, row_of = np.unique(labels, axis=0, return_inverse=True)
+    if kind == "largest":
+        largest = [classes[row.astype(bool)].max(axis=0, initial=-1) * row.any() for row in combinations]
+        return _unit(np.stack(largest))[row_of.ravel()]
+    if kind != "joined":
+        return _unit(labels.astype(np.float32) @ classes)
     texts = [
         joined_sentence([name for name, has in zip(class_names, row, strict=True) if has]) if row.any() else ""
         for row in combinations
@@ -138,6 +146,12 @@ def label_vectors(
     vectors = _unit(encode(texts))
     vectors[~combinations.any(axis=1)] = 0
     return vectors[row_of.ravel()]
+
+
+def text_digest(class_names: Sequence[str], definitions: Mapping[str, str] = {}) -> str:
+    """What decides the sentences of a data set; which prompt makes them is a setting of the method."""
+    first = {name: (prompt.kind, prompt.template) for name, prompt in PROMPTS.items() if prompt.since is None}
+    return digest([class_names, dict(definitions), first])[:16]
 
 
 def spread(vectors: Vectors) -> dict[str, float]:

@@ -174,8 +174,7 @@ class Bench:
 
     @cached_property
     def _prompts_digest(self) -> str:
-        tables = {name: (prompt.kind, prompt.template) for name, prompt in prompts.PROMPTS.items()}
-        return digest([self.dataset.class_names, dict(self.dataset.definitions), tables])[:16]
+        return prompts.text_digest(self.dataset.class_names, self.dataset.definitions)
 
     def is_raw(self, view: str) -> bool:
         """Whether the view's encoder is trained with the method: asked for, or untrained as it is."""

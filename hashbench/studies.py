@@ -22,6 +22,7 @@
     [report]                                     # besides the table
     correlate = ["teacher/map_image_label"]      # a diagnostic of the runs with their MAP, over all of them
     select = "epochs"                            # what choosing this axis on test queries would have gained
+    gap = {labelled = 1.0}                       # share of the way to these values that the compared arms go
     [quick]                                      # minutes on a laptop: the same tables, each name in place of the
     fixed = {epochs = 8}                         # one above, whether that is fixed or an axis
     [full]                                       # a GPU and the field's data
@@ -109,6 +110,9 @@ class Study:
     """Diagnostics of the runs (:attr:`hashbench.store.Record.diagnostics`) that are held against their MAP."""
     select: str = ""
     """An axis: the report says what choosing it on test queries, as the field does, would have gained."""
+    gap: Words = field(default_factory=dict)
+    """Values of the choice that are the best to be had: the report says which share of the way from its partner to the
+    arm with them each arm goes."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -242,7 +246,10 @@ def read(file: Path, size: Size = "quick") -> Study:
         tune=_tune(file, tables["tune"]),
         **_report(file, tables["report"], axes),
     )
-    _check_against(file, study)
+    for where, wanted in (("[compare] against", study.against), ("[report] gap", study.gap)):
+        _check_choice(file, study, where, wanted)
+    if study.gap and not study.against:
+        raise UsageError(f"{file}: [report] gap: expected [compare] against as well, from which the way is measured")
     return study
 
 
@@ -286,13 +293,15 @@ def _tune(file: Path, table: Words) -> Tune | None:
 
 
 def _report(file: Path, table: Words, axes: Words) -> dict[str, Any]:
-    _check_names(file, "[report] ", table, ("correlate", "select"))
-    correlate, select = table.get("correlate", []), table.get("select", "")
+    _check_names(file, "[report] ", table, ("correlate", "select", "gap"))
+    correlate, select, gap = table.get("correlate", []), table.get("select", ""), table.get("gap", {})
     if not isinstance(correlate, list):
         raise UsageError(f"{file}: [report] correlate = {correlate!r}: expected a list of diagnostics")
     if select and select not in axes:
         raise UsageError(f"{file}: [report] select = {select!r}: no such axis. {did_you_mean(select, axes)}")
-    return {"correlate": tuple(correlate), "select": select}
+    if not isinstance(gap, dict):
+        raise UsageError(f"{file}: [report] gap = {gap!r}: expected a table of values")
+    return {"correlate": tuple(correlate), "select": select, "gap": gap}
 
 
 def _check_names(file: Path, where: str, table: Any, known: Sequence[str]) -> None:
@@ -303,13 +312,11 @@ def _check_names(file: Path, where: str, table: Any, known: Sequence[str]) -> No
             raise UsageError(f"{file}: {where}{name}: a study has no such entry. {did_you_mean(name, known)}")
 
 
-def _check_against(file: Path, study: Study) -> None:
-    for name, value in study.against.items():
+def _check_choice(file: Path, study: Study, where: str, wanted: Words) -> None:
+    for name, value in wanted.items():
         choices = _choices(study, name)
         if value not in choices:
-            raise UsageError(
-                f"{file}: [compare] against {name} = {value!r}: no arm has it; there are {list(choices) or 'none'}"
-            )
+            raise UsageError(f"{file}: {where} {name} = {value!r}: no arm has it; there are {list(choices) or 'none'}")
 
 
 def _choices(study: Study, name: str) -> Sequence[Any]:

@@ -43,7 +43,7 @@ class TeacherConfig(Config):
     """Everything that stage 1 depends on; two students with the same of these share one teacher."""
 
     label_modality: Literal[
-        "set_mean", "joined", "bare", "photo", "flickr", "dictionary", "onehot", "random", "permuted"
+        "set_mean", "set_max", "joined", "bare", "photo", "flickr", "dictionary", "onehot", "random", "permuted"
     ] = hp("set_mean", "prompt that makes the label modality (sec. 4.1; set_mean: its template, averaged)",
            sweep=("set_mean", "bare", "onehot", "random"))  # fmt: skip
     alpha: float = hp(0.05, "binarisation penalty of stage 1 (α)", sweep=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0), low=0.0)

@@ -68,18 +68,18 @@ def values_of(found: list[Result], store: Store) -> list[list[float]]:
 
 def test_every_arm_gets_its_runs(tmp_path: Path, diary: Path) -> None:
     store, own = Store(tmp_path / "results"), study(tmp_path)
-    found = conduct(own, store)
+    found = conduct(own, trials(own), store)
     assert [result.arm.choice for result in found] == [{"value": 0}, {"value": 1}, {"value": 2}]
     assert [[record.spec.seed for record in result.done] for result in found] == [[0, 1]] * 3
     begun = diary.read_text()
-    assert values_of(conduct(own, store), store) == values_of(found, store) and diary.read_text() == begun
+    assert values_of(conduct(own, trials(own), store), store) == values_of(found, store) and diary.read_text() == begun
 
 
 def test_only_some_arms_and_only_so_many_runs(tmp_path: Path, diary: Path) -> None:
     store, own = Store(tmp_path / "results"), study(tmp_path)
-    assert len(conduct(own, store, only=["value=1,2"], limit=3)) == 2
+    assert len(conduct(own, trials(own, only=["value=1,2"]), store, limit=3)) == 2
     assert len(diary.read_text().splitlines()) == 3
-    conduct(own, store, limit=0)
+    conduct(own, trials(own), store, limit=0)
     assert len(diary.read_text().splitlines()) == 3
     with pytest.raises(UsageError, match="--only 'value=9': no arm"):
         trials(own, only=["value=9"])
@@ -92,14 +92,15 @@ def test_an_arm_that_cannot_be_run_stops_no_other(tmp_path: Path) -> None:
     text = text.replace('image_backbone = "lite@32"\n', "").replace(
         "[axes]", '[axes]\nimage_backbone = ["lite:/gone@32", "lite@32"]'
     )
-    found = conduct(study(tmp_path, text), Store(tmp_path / "results"))
+    own = study(tmp_path, text)
+    found = conduct(own, trials(own), Store(tmp_path / "results"))
     assert "gone" in found[0].trial.problem and found[0].records == ()
     assert [record.status for record in found[1].records] == ["done", "done"]
 
 
 def test_tuning_keeps_its_budget_and_tells_what_won(tmp_path: Path, diary: Path) -> None:
     store, own = Store(tmp_path / "results"), study(tmp_path, TUNE)
-    found = conduct(own, store)
+    found = conduct(own, trials(own), store)
     assert [len(result.trial.candidates) for result in found] == [3, 3]
     for result in found:
         tried = {config: store.find(cells[0].spec) for config, cells in result.trial.candidates.items()}
@@ -125,7 +126,7 @@ def test_a_choice_never_sees_a_test_query(tmp_path: Path, part: str, moves: bool
     from hashbench.conducting import results
 
     store, own = Store(tmp_path / "results"), study(tmp_path, TUNE)
-    before = conduct(own, store)
+    before = conduct(own, trials(own), store)
     for result in before:
         _edit(store, result, part)
     after = results(own, [result.trial for result in before], store)
@@ -136,7 +137,7 @@ def test_where_a_study_stands(tmp_path: Path) -> None:
     store, own = Store(tmp_path / "results"), study(tmp_path, BASE + "[settings.counted]\nspoilt = false\n")
     fresh = outlook(own, trials(own), store)
     assert fresh.statuses == {"at work": 0, "to run": 6} and fresh.seconds is None
-    conduct(own, store, limit=2)
+    conduct(own, trials(own), store, limit=2)
     begun = outlook(own, trials(own), store)
     assert begun.statuses == {"done": 2, "at work": 0, "to run": 4}
     assert begun.seconds and begun.peak_bytes and begun.bytes > 4 * 1000
@@ -149,21 +150,22 @@ def test_where_a_study_stands(tmp_path: Path) -> None:
 
 def test_the_table_and_the_comparisons_are_those_of_the_records(tmp_path: Path) -> None:
     store, own = Store(tmp_path / "results"), study(tmp_path)
-    found = conduct(own, store)
-    rows = list(findings.rows(own, found))
+    found = conduct(own, trials(own), store)
+    said = findings.findings(own, found, store)
+    rows = list(said.rows())
     assert len(rows) == 6 and {row["seeds"] for row in rows} == {2}
     first = next(row for row in rows if row["value"] == 1 and row["task"] == "image->text")
     values = values_of(found, store)[1]
     assert first["mean"] == pytest.approx(np.mean(values))
     assert first["deviation"] == pytest.approx(np.std(values, ddof=1))
-    compared = findings.comparisons(own, found, store)
+    compared = said.comparisons
     assert [(each.result.arm.choice["value"], each.partner.arm.choice["value"]) for each in compared] == [
         (1, 0), (1, 0), (2, 0), (2, 0),
     ]  # fmt: skip
     # the same random state gives the same codes whatever the value is, so nothing differs, and that is what is said
     assert all(each.difference.mean == 0 and not each.difference.shown for each in compared)
-    said = " ".join(findings.in_words(own, compared))
-    assert "no difference shown" in said and "higher" not in said and "Holm" in said
+    words = " ".join(said.in_words())
+    assert "no difference shown" in words and "higher" not in words and "Holm" in words
 
 
 def test_words_tell_higher_lower_and_doubtful_apart(tmp_path: Path) -> None:
@@ -207,3 +209,12 @@ def test_choosing_on_test_queries_never_loses_and_is_told(tmp_path: Path) -> Non
     ]
     (said,) = findings.selection("value", found, "map@all")
     assert "0.2000 more" in said and "(0.5000)" in said and "2 seeds" in said
+
+
+def test_the_share_of_the_gap_that_is_closed(tmp_path: Path) -> None:
+    text = BASE.replace("value = [0, 1, 2]", "value = [0, 1]\nbits = [8, 16]").replace("bits = 16\n", "")
+    own = study(tmp_path, text + "[report]\ngap = {bits = 16}\n")
+    scores = {(0, 8): 0.2, (0, 16): 0.5, (1, 8): 0.3, (1, 16): 0.6}
+    found = [Result(arm, (_run(0, scores[arm.arm.choice["value"], arm.arm.bits]),)) for arm in trials(own)]
+    (said,) = findings.reports(own, found, "map@all")
+    assert said.startswith("value=1 bits=8: 25% of the way from value=0 bits=8 (0.2000) to bits=16 (0.6000)")

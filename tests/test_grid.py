@@ -108,13 +108,13 @@ def test_a_killed_worker_costs_nothing_but_time(diary: Path, tmp_path: Path) -> 
         def standing(self, standing: Any) -> None:
             workers = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "hashbench.worker"], capture_output=True)
             pids = [int(pid) for pid in workers.stdout.split()]
-            if standing.at_work and pids and self.killed < 4:
+            if standing.at_work and pids and self.killed < MOST_LOST - 1:  # all may hit the same run
                 os.kill(random.Random(self.killed).choice(pids), signal.SIGKILL)
                 self.killed += 1
 
     killer = Killer()
     disturbed = carry_out(todo, Store(tmp_path / "loud"), Execution(workers=2), killer)
-    assert killer.killed == 4
+    assert killer.killed == MOST_LOST - 1
     assert outcome(disturbed) == outcome(undisturbed)
     assert not list((tmp_path / "loud").rglob("claim.*")) and not list((tmp_path / "loud").rglob("*.partial"))
 
@@ -155,13 +155,14 @@ def test_a_killed_parent_loses_nothing_and_a_repeat_goes_on(diary: Path, tmp_pat
     assert outcome(records) == outcome(carry_out(todo, Store(tmp_path / "quiet"), Execution(workers=2)))
 
 
-def test_many_workers_in_one_store_make_every_run_once(diary: Path, tmp_path: Path) -> None:
-    """Eight workers of two parents that know nothing of each other, and fifty runs."""
-    todo = cells(values=range(5), seeds=range(10), seconds=0.05)
-    parents = [_parent(todo, tmp_path / "results", 4) for _ in range(2)]
+@pytest.mark.parametrize(("workers", "runs"), [(1, 12), pytest.param(4, 50, marks=pytest.mark.slow)])
+def test_many_workers_in_one_store_make_every_run_once(diary: Path, tmp_path: Path, workers: int, runs: int) -> None:
+    """Two parents that know nothing of each other, each with so many workers, share the runs."""
+    todo = cells(values=range(2), seeds=range(runs // 2), seconds=0.05)
+    parents = [_parent(todo, tmp_path / "results", workers) for _ in range(2)]
     assert [parent.wait(240) for parent in parents] == [0, 0]
-    assert len(diary.read_text().splitlines()) == 50 and times(diary) == {1}
-    assert len(list((tmp_path / "results").glob("*/*/*/record.json"))) == 50
+    assert len(diary.read_text().splitlines()) == runs and times(diary) == {1}
+    assert len(list((tmp_path / "results").glob("*/*/*/record.json"))) == runs
 
 
 def test_a_full_disk_ends_the_grid_with_what_was_done(

@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hashbench import prompts
 from hashbench.errors import Incompatible, UsageError
-from hashbench.prompts import PROMPTS, Vectors, class_vectors, joined_sentence, label_vectors, sentences, spread
+from hashbench.prompts import (
+    PROMPTS,
+    Prompt,
+    Vectors,
+    class_vectors,
+    joined_sentence,
+    label_vectors,
+    sentences,
+    spread,
+    text_digest,
+)
 
 CLASSES = ["cat", "Plant_life", "tree"]
 DEFINITIONS = {"cat": "a small animal", "Plant_life": "things that grow", "tree": "a tall plant", "unused": "nothing"}
@@ -32,6 +43,7 @@ def unit(x: Vectors) -> Vectors:
     ("prompt", "expected"),
     [
         ("set_mean", ["An image of cat", "An image of plant life", "An image of tree"]),
+        ("set_max", ["An image of cat", "An image of plant life", "An image of tree"]),
         ("joined", ["An image of cat", "An image of plant life", "An image of tree"]),
         ("bare", ["cat", "plant life", "tree"]),
         ("photo", ["a photo of a cat.", "a photo of a plant life.", "a photo of a tree."]),
@@ -52,7 +64,7 @@ def test_sentences(prompt: str, expected: list[str]) -> None:
 
 
 def test_every_prompt_is_among_the_golden_ones_or_has_no_words() -> None:
-    worded = {"set_mean", "joined", "bare", "photo", "flickr", "dictionary", "permuted"}
+    worded = {"set_mean", "set_max", "joined", "bare", "photo", "flickr", "dictionary", "permuted"}
     assert {name for name, prompt in PROMPTS.items() if prompt.kind not in ("onehot", "random")} == worded
 
 
@@ -75,6 +87,23 @@ def test_set_mean_is_the_normalised_mean_of_unit_class_embeddings() -> None:
     for row, labels in zip(found, LABELS, strict=True):
         expected = unit((labels @ e) / labels.sum()) if labels.any() else np.zeros(8)
         assert np.allclose(row, expected, atol=1e-6)
+
+
+def test_set_max_is_the_normalised_largest_number_of_each_dimension() -> None:
+    e = unit(encode([f"An image of {name}" for name in ("cat", "plant life", "tree")]))
+    found = label_vectors("set_max", LABELS, CLASSES, encode)
+    for row, labels in zip(found, LABELS, strict=True):
+        of = [vector for vector, has in zip(e, labels, strict=True) if has]
+        expected = unit(np.array([max(column) for column in zip(*of, strict=True)])) if of else np.zeros(8)
+        assert np.allclose(row, expected, atol=1e-6)
+
+
+def test_a_new_prompt_leaves_the_keys_of_older_runs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = text_digest(CLASSES, DEFINITIONS)
+    monkeypatch.setattr(prompts, "PROMPTS", {**PROMPTS, "new": Prompt("template", "the {}", "another", since=2)})
+    assert text_digest(CLASSES, DEFINITIONS) == before == "dec18c75f03344c6"
+    monkeypatch.setattr(prompts, "PROMPTS", {**PROMPTS, "bare": Prompt("template", "the {}", "another text")})
+    assert text_digest(CLASSES, DEFINITIONS) != before != text_digest(CLASSES)
 
 
 def test_joined_encodes_the_sentence_of_each_item_in_class_order() -> None:
@@ -130,7 +159,7 @@ def test_random_has_no_words_in_it() -> None:
     assert np.abs(found @ found.T - np.eye(3)).max() < 0.25
 
 
-@pytest.mark.parametrize("prompt", ["set_mean", "joined", "bare", "photo", "flickr", "permuted"])
+@pytest.mark.parametrize("prompt", ["set_mean", "set_max", "joined", "bare", "photo", "flickr", "permuted"])
 def test_classes_that_the_encoder_cannot_tell_apart_are_refused(prompt: str) -> None:
     def half_deaf(texts: Sequence[str]) -> Vectors:
         return encode([text.replace("tree", "cat") for text in texts])

@@ -27,7 +27,8 @@ def plot(
     from hashbench.paths import results_dir
     from hashbench.store import Store
 
-    records = matching(Store(results or results_dir()), where or [])
+    store = Store(results or results_dir())
     default = Path("figures") / f"{name}-{kind}"
-    for file in draw(name, records, [out] if out else [default.with_suffix(".pdf"), default.with_suffix(".png")], kind):
+    files = [out] if out else [default.with_suffix(".pdf"), default.with_suffix(".png")]
+    for file in draw(name, matching(store, where or []), files, kind, store=store):
         typer.echo(file)

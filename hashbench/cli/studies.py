@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,19 +11,15 @@ import typer
 
 from hashbench import registry
 from hashbench.cli.browse import JsonOption, ResultsOption
-from hashbench.cli.output import (
-    complain,
-    print_json,
-    print_table,
-    protocol_lines,
-)
+from hashbench.cli.output import complain, print_json, print_table, protocol_lines
 from hashbench.errors import CELLS_FAILED, UsageError
-from hashbench.printing import decimals, mean_and_deviation
+from hashbench.printing import decimals, plus_minus
 
 if TYPE_CHECKING:
     from hashbench.conducting import Outlook, Result, Trial
+    from hashbench.findings import Findings
     from hashbench.spec import Execution
-    from hashbench.store import Store
+    from hashbench.store import Record, Store
     from hashbench.studies import Study
 
 Full = Annotated[bool, typer.Option("--full", help="The size for a GPU and the field's data; quick otherwise.")]
@@ -81,15 +77,18 @@ def study(
     labels = {cell.spec.key: label for trial in planned for label, cell in trial.named()}
     try:
         with Progress(quiet or json, labels) as progress:
-            ended = conduct(found, records, execution, progress, only=only or [], limit=limit, retry=again)
+            ended = conduct(found, planned, records, execution, progress, limit=limit, retry=again)
     except KeyboardInterrupt:
         complain("interrupted; what is finished is kept, and the same command goes on from there")
         raise typer.Exit(130) from None
-    files = _write(found, ended, records, out or records.root / "studies" / f"{found.name}-{found.size}")
+    from hashbench.findings import findings
+
+    said = findings(found, ended, records)
+    files = _write(said, records, out or records.root / "studies" / f"{found.name}-{found.size}")
     if json:
-        _print_as_json(found, ended, records, files)
+        _print_as_json(said, files)
     else:
-        _print(found, ended, records, files)
+        _print(said, records, files)
         if found.size == "quick" and studies.has_sizes(name):
             typer.echo(_what_full_takes(studies.find(name, "full")))
     if any(len(result.done) < len(found.seeds) for result in ended):
@@ -185,57 +184,60 @@ def _what_full_takes(study: Study) -> str:
     return f"this was the quick size; --full makes {'up to ' if tune else ''}{runs} runs on {data}"
 
 
-def _write(study: Study, found: Sequence[Result], records: Store, folder: Path) -> list[Path]:
+def _write(said: Findings, records: Store, folder: Path) -> list[Path]:
     """Table, comparisons and figures of a study, as files."""
     import pandas as pd
 
-    from hashbench import drawing, findings
+    from hashbench import drawing
     from hashbench.files import write_text
 
     written = []
-    compared = findings.comparisons(study, found, records)
-    for name, rows in (("table", findings.rows(study, found)), ("comparisons", findings.comparison_rows(compared))):
+    for name, rows in (("table", said.rows()), ("comparisons", said.comparison_rows())):
         table = pd.DataFrame(list(rows))
         if len(table):
             written.append(folder / f"{name}.csv")
             write_text(written[-1], table.to_csv(index=False))
-    by_protocol: dict[tuple[str, str], list[Any]] = {}
-    for record in (record for result in found for record in result.done):
-        by_protocol.setdefault((record.spec.protocol, record.spec.split), []).append(record)
-    for figure in study.figures:
-        for (protocol, split), of in by_protocol.items():
-            name = figure if len(by_protocol) == 1 else f"{figure}-{protocol}-{split[:6]}"
+    protocols = _by_protocol(said.results)
+    together = [record for of in protocols.values() for record in of]
+    for figure in said.study.figures:
+        several = len(protocols) > 1 and not registry.plots.get(figure).several_protocols
+        for (_, protocol, split), of in protocols.items() if several else [(("", "", ""), together)]:
+            name = f"{figure}-{protocol}-{split[:6]}" if several else figure
             try:
-                written += drawing.draw(figure, of, [folder / f"{name}.pdf", folder / f"{name}.png"])
+                files = [folder / f"{name}.pdf", folder / f"{name}.png"]
+                written += drawing.draw(figure, of, files, store=records)
             except UsageError as error:  # too few arms are done, or --only took what the figure shows
                 complain(f"no figure {figure}: {error}")
     return written
 
 
-def _print(study: Study, found: Sequence[Result], records: Store, files: Sequence[Path]) -> None:
-    from hashbench import findings
+def _by_protocol(results: Sequence[Result]) -> dict[tuple[str, str, str], list[Record]]:
+    """Data set, protocol and split to the finished runs under them."""
+    found: dict[tuple[str, str, str], list[Record]] = {}
+    for record in (record for result in results for record in result.done):
+        spec = record.spec
+        found.setdefault((spec.dataset, spec.protocol, spec.split), []).append(record)
+    return found
 
-    metric = findings.metric_of(found)
-    done = [record for result in found for record in result.done]
-    varied = [name for name in dict.fromkeys(n for result in found for n in result.arm.choice) if name != "bits"]
-    for place in dict.fromkeys((r.spec.dataset, r.spec.protocol, r.spec.split) for r in done):
-        here = [r for r in found if any((d.spec.dataset, d.spec.protocol, d.spec.split) == place for d in r.done)]
-        tasks = list(dict.fromkeys(task for result in here for record in result.done for task in record.metrics))
-        columns = [*varied, "bits", *tasks, "seeds", *(["untuned", "won"] if study.tune else [])]
-        print_table(f"{metric} on {place[0]}", columns, [_row(study, r, varied, tasks, metric) for r in here])
-        for line in protocol_lines([r for result in here for r in result.done], metric):
+
+def _print(said: Findings, records: Store, files: Sequence[Path]) -> None:
+    rows = list(said.rows())
+    varied = [name for name in dict.fromkeys(n for result in said.results for n in result.arm.choice) if name != "bits"]
+    for (dataset, protocol, _), done in _by_protocol(said.results).items():
+        here = [row for row in rows if (row["dataset"], row["protocol"]) == (dataset, protocol)]
+        tasks = list(dict.fromkeys(row["task"] for row in here))
+        arms: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+        for row in here:
+            arms.setdefault((*(row.get(name, "") for name in varied), row["bits"]), {})[row["task"]] = row
+        columns = [*varied, "bits", *tasks, "seeds", *(["untuned", "won"] if said.study.tune else [])]
+        print_table(f"{said.metric} on {dataset}", columns, [_row(arm, of, tasks) for arm, of in arms.items()])
+        for line in protocol_lines(done, said.metric):
             typer.echo(line)
-    for line in findings.in_words(study, findings.comparisons(study, found, records)):
-        typer.echo(line)
-    if study.tune:
-        typer.echo("the same under each arm's own settings:")
-        for line in findings.in_words(study, findings.comparisons(study, found, records, untuned=True)):
-            typer.echo(f"  {line}")
-    for line in findings.reports(study, found):
+    for line in said.in_words():
         typer.echo(line)
     for file in files:
         typer.echo(file)
-    for result in found:
+    for result in said.results:
         if result.trial.problem:
             complain(f"cannot run {result.arm.label}: {result.trial.problem}")
         for record in result.records:
@@ -244,32 +246,25 @@ def _print(study: Study, found: Sequence[Result], records: Store, files: Sequenc
                          f"({records.folder(record.spec)})")  # fmt: skip
 
 
-def _row(study: Study, result: Result, varied: Sequence[str], tasks: Sequence[str], metric: str) -> list[Any]:
-    from hashbench.findings import in_settings
-
-    def over_seeds(records: Sequence[Any], task: str) -> str:
-        values = [record.metrics[task][metric] for record in records if task in record.metrics]
-        return mean_and_deviation(values) if values else ""
-
-    row = [result.arm.choice.get(name, "") for name in varied] + [result.arm.bits]
-    row += [over_seeds(result.done, task) for task in tasks] + [len(result.done)]
-    if study.tune:
-        own = [record for record in result.untuned if record.status == "done"]
-        untuned = [decimals(sum(r.metrics[t][metric] for r in own) / len(own)) for t in tasks if own]
-        row += [" / ".join(untuned), in_settings(result.won) if result.tuned else "not tuned yet"]
+def _row(arm: Sequence[Any], by_task: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> list[Any]:
+    """One arm's line of the printed table, from its rows of the long one."""
+    of = [by_task[task] for task in tasks if task in by_task]
+    row = [*arm, *(plus_minus(by_task[task]["mean"], by_task[task]["deviation"]) if task in by_task else ""
+                   for task in tasks), max(each["seeds"] for each in of)]  # fmt: skip
+    if "won" in of[0]:
+        own = [each["untuned_mean"] for each in of if each["untuned_mean"] is not None]
+        row += [" / ".join(map(decimals, own)), of[0]["won"]]
     return row
 
 
-def _print_as_json(study: Study, found: Sequence[Result], records: Store, files: Sequence[Path]) -> None:
-    from hashbench import findings
-
-    compared = findings.comparisons(study, found, records)
+def _print_as_json(said: Findings, files: Sequence[Path]) -> None:
+    study = said.study
     print_json({
         "study": study.name, "size": study.size, "question": study.question,
-        "rows": list(findings.rows(study, found)),
-        "comparisons": list(findings.comparison_rows(compared)),
-        "words": findings.in_words(study, compared) + list(findings.reports(study, found)),
-        "problems": {result.arm.label: result.trial.problem for result in found if result.trial.problem},
-        "runs": {result.arm.label: [record.key for record in result.records] for result in found},
+        "rows": list(said.rows()),
+        "comparisons": list(said.comparison_rows()),
+        "words": said.in_words(),
+        "problems": {result.arm.label: result.trial.problem for result in said.results if result.trial.problem},
+        "runs": {result.arm.label: [record.key for record in result.records] for result in said.results},
         "files": list(map(str, files)),
     })  # fmt: skip
