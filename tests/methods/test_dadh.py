@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged
 from hashbench.losses import sign
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
-
-from .watched import WatchedRun, encoder_moved, raw_items
 
 DADH = methods.get("dadh")
 SMALL = replace(DADH.config_class(), hidden=16)
@@ -112,38 +109,11 @@ def test_the_critics_steps_reach_the_networks_through_the_fooling_alone() -> Non
     assert torch.equal(image, other_image) and torch.equal(text, other_text)
 
 
-@pytest.mark.parametrize(("at_once", "drops"), [(False, [0, 0, 1, 1, 2]), (True, [0, 1, 1, 2, 2])])
-def test_the_step_size_falls(at_once: bool, drops: list[int]) -> None:
-    run = WatchedRun(4)
-    config = replace(SMALL, epochs=5, decay_every=2, decay_at_once=at_once, critic_lr=0.02)
-    DADH(config).train(toy_items(20), run)
-    found = [{rate for s in run.steps if s.epoch == epoch for rate in s.rates} - {0.02} for epoch in range(5)]
-    assert [len(rates) for rates in found] == [1] * 5
-    assert [max(rates) for rates in found] == pytest.approx([1e-3 * 0.8**drop for drop in drops])
-
-
 def test_the_code_s_values_and_its_faults() -> None:
     paper, released = (with_preset(DADH.config_class, name) for name in ("paper", "released"))
     assert (paper.alpha, paper.beta, paper.gamma, paper.lamb, paper.mu) == (10.0, 1.0, 1.0, 1.0, 1e-5)
     assert (paper.lr, paper.epochs, paper.decay_every, paper.decay_at_once) == (5e-5, 300, 100, False)
     assert released == replace(DADH.config_class(), alpha=121.0, beta=1.1, mu=1e-5, decay_at_once=True)
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=1)
-    hasher = DADH(replace(SMALL, lr=1e-3, encoder_lr=1e-4, critic_lr=0.02)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    rates = {rate for step in run.steps for rate in step.rates}
-    assert rates == {1e-3, 0.02} | ({1e-4} if pretrained else set())
-
-
-@pytest.mark.parametrize("view", ["image", "text"])
-def test_nan_diverges(view: str) -> None:
-    items = toy_items(40)
-    items.views[view].rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        DADH(SMALL).train(items, Run(8, max_epochs=1))
 
 
 def test_logged_diagnostics_are_finite() -> None:

@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged
 from hashbench.method import Items, Run, View
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
 
-from .watched import WatchedRun, encoder_moved, raw_items
+from .watched import WatchedRun
 
 DCHMT = methods.get("dchmt")
 DEFAULT = DCHMT.config_class()
@@ -91,22 +90,6 @@ def test_the_step_rises_and_falls_over_the_whole_training() -> None:
         x = (step + 0.5) / 10
         expected.append(2.0 * (x / 0.3 if x < 0.3 else 0.5 + 0.5 * math.cos(math.pi * x)))
     assert [step.rates for step in run.steps] == [pytest.approx((rate, rate)) for rate in expected]
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=2)
-    hasher = DCHMT(replace(DEFAULT, lr=1e-2, encoder_lr=1e-3)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    head, encoder, *_ = run.steps[-1].rates
-    assert encoder == pytest.approx(head / 10 if pretrained else head)
-
-
-def test_nan_diverges() -> None:
-    items = toy_items(40)
-    items.text.rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        DCHMT(DEFAULT).train(items, Run(8, max_epochs=2))
 
 
 def test_logged_diagnostics_are_finite() -> None:

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from hashbench.config import override, with_preset
-from hashbench.errors import Diverged
 from hashbench.losses import sign
 from hashbench.method import Items, Run, View
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
 
-from .watched import WatchedRun, encoder_moved, raw_items
+from .watched import WatchedRun
 
 DCMH = methods.get("dcmh")
 DEFAULT = DCMH.config_class()
@@ -141,22 +140,6 @@ def test_a_network_has_one_hidden_layer_and_no_output_non_linearity() -> None:
         widths = [module.out_features for module in net.modules() if isinstance(module, nn.Linear)]
         assert widths == [11, 6]
         assert isinstance(list(net.modules())[-1], nn.Linear)
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=2)
-    hasher = DCMH(replace(DEFAULT, lr=1e-3, encoder_lr=1e-4)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    assert {step.rates for step in run.steps} == {(1e-3, 1e-4 if pretrained else 1e-3)}
-
-
-@pytest.mark.parametrize("view", ["image", "text"])
-def test_nan_diverges(view: str) -> None:
-    items = toy_items(40)
-    items.views[view].rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        DCMH(DEFAULT).train(items, Run(8, max_epochs=2))
 
 
 def test_logged_diagnostics_are_finite() -> None:

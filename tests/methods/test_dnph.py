@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
-
-from .watched import WatchedRun, encoder_moved, raw_items
 
 DNPH = methods.get("dnph")
 DEFAULT = DNPH.config_class()
@@ -119,22 +116,6 @@ def test_the_paper_s_values() -> None:
     assert (paper.lr, paper.encoder_lr, paper.warm_up, paper.weight_decay, paper.hidden) == (1e-3, 1e-5, 0.1, 0.2, 0)
     released = with_preset(DNPH.config_class, "released")
     assert replace(released, proxy_lr=1e-4, class_target="labels") == paper
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=2)
-    hasher = DNPH(replace(DEFAULT, lr=1e-2, encoder_lr=1e-3)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    head, encoder, *_ = run.steps[-1].rates
-    assert encoder == pytest.approx(head / 10 if pretrained else head)
-
-
-def test_nan_diverges() -> None:
-    items = toy_items(40)
-    items.text.rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        DNPH(DEFAULT).train(items, Run(8, max_epochs=2))
 
 
 def test_logged_diagnostics_are_finite() -> None:

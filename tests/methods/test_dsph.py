@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged, Incompatible
+from hashbench.errors import Incompatible
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
-
-from .watched import WatchedRun, encoder_moved, raw_items
 
 DSPH = methods.get("dsph")
 DEFAULT = DSPH.config_class()
@@ -117,22 +115,6 @@ def test_dropout_belongs_to_training() -> None:
     hasher = DSPH(replace(DEFAULT, dropout=0.9)).train(items, Run(8, max_epochs=1))
     outputs = [hasher.outputs("image", items.image) for _ in range(2)]
     assert torch.equal(*outputs) and bool((outputs[0] != 0).all())
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=2)
-    hasher = DSPH(replace(DEFAULT, lr=1e-2, encoder_lr=1e-3)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    head, encoder, *_ = run.steps[-1].rates
-    assert encoder == pytest.approx(head / 10 if pretrained else head)
-
-
-def test_nan_diverges() -> None:
-    items = toy_items(40)
-    items.text.rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        DSPH(DEFAULT).train(items, Run(8, max_epochs=2))
 
 
 def test_logged_diagnostics_are_finite() -> None:

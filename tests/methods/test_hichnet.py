@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from hashbench.config import override, with_preset
-from hashbench.errors import Diverged, Incompatible, UsageError
+from hashbench.errors import Incompatible, UsageError
 from hashbench.losses import sign
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
 
-from .watched import WatchedRun, encoder_moved, raw_items
+from .watched import WatchedRun
 
 HICHNET = methods.get("hichnet")
 SMALL = replace(HICHNET.config_class(), hidden=10)
@@ -153,22 +153,6 @@ def test_the_code_s_values() -> None:
     rates = [{rate for s in run.steps if s.epoch == epoch for rate in s.rates} for epoch in range(5)]
     assert [len(found) for found in rates] == [1] * 5
     assert [max(found) for found in rates] == pytest.approx([0.1 + (1e-5 - 0.1) * epoch / 4 for epoch in range(5)])
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=1)
-    hasher = HICHNET(replace(SMALL, lr=1e-3, encoder_lr=1e-4)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    assert {rate for step in run.steps for rate in step.rates} == ({1e-3, 1e-4} if pretrained else {1e-3})
-
-
-@pytest.mark.parametrize("view", ["image", "text"])
-def test_nan_diverges(view: str) -> None:
-    items = toy_items(40)
-    items.views[view].rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        HICHNET(SMALL).train(items, Run(8, max_epochs=1))
 
 
 def test_logged_diagnostics_are_finite() -> None:

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
 
-from .watched import WatchedRun, encoder_moved, raw_items
+from .watched import WatchedRun
 
 JDSH = methods.get("jdsh")
 DEFAULT = JDSH.config_class()
@@ -109,21 +108,6 @@ def test_the_paper_s_schedule() -> None:
     run = WatchedRun(4, max_epochs=1)
     JDSH(replace(paper, hidden=8)).train(toy_items(64), run)
     assert {step.rates for step in run.steps} == {(1e-2, 1e-2)}
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=2)
-    hasher = JDSH(replace(DEFAULT, lr=1e-2, encoder_lr=1e-3)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    assert {step.rates for step in run.steps} == {(1e-2, 1e-3 if pretrained else 1e-2) * 2}
-
-
-def test_nan_diverges() -> None:
-    items = toy_items(40)
-    items.image.rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        JDSH(DEFAULT).train(items, Run(8, max_epochs=2))
 
 
 def test_logged_diagnostics_are_finite() -> None:

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged
 from hashbench.losses import sign
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
 
-from .watched import WatchedRun, encoder_moved, raw_items
+from .watched import WatchedRun
 
 SSAH = methods.get("ssah")
 SMALL = replace(SSAH.config_class(), width=12, hidden=10)
@@ -139,23 +138,6 @@ def test_the_released_faults() -> None:
 def test_codes_do_not_need_the_label_network() -> None:
     hasher = SSAH(SMALL).train(toy_items(40), Run(8, max_epochs=1))
     assert set(hasher.modules) == {"image", "text"}
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=1)
-    hasher = SSAH(replace(SMALL, lr=1e-3, encoder_lr=1e-4, critic_lr=0.02)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    rates = {rate for step in run.steps for rate in step.rates}
-    assert rates == {1e-3, 0.02} | ({1e-4} if pretrained else set())
-
-
-@pytest.mark.parametrize("view", ["image", "text"])
-def test_nan_diverges(view: str) -> None:
-    items = toy_items(40)
-    items.views[view].rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        SSAH(SMALL).train(items, Run(8, max_epochs=1))
 
 
 def test_logged_diagnostics_are_finite() -> None:

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged
 from hashbench.losses import sign
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
-
-from .watched import WatchedRun, encoder_moved, raw_items
 
 TwDH = methods.get("twdh")
 DEFAULT = replace(TwDH.config_class(), long_bits=32, hidden=16)
@@ -138,22 +135,6 @@ def test_the_paper_s_values() -> None:
     assert (paper.long_bits, paper.alpha, paper.short_weight, paper.lasso) == (512, 0.5, 0.0, 1e-3)
     assert (paper.transform_lr, paper.transform_epochs, paper.epochs, paper.batch_size) == (0.1, 100, 100, 128)
     assert (paper.lr, paper.encoder_lr, paper.warm_up, paper.weight_decay) == (1e-3, 1e-5, 0.1, 0.2)
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=2)
-    hasher = TwDH(replace(DEFAULT, lr=1e-2, encoder_lr=1e-3)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    head, encoder, *_ = run.steps[-1].rates
-    assert encoder == pytest.approx(head / 10 if pretrained else head)
-
-
-def test_nan_diverges() -> None:
-    items = toy_items(40)
-    items.text.rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        TwDH(DEFAULT).train(items, Run(8, max_epochs=2))
 
 
 def test_logged_diagnostics_are_finite() -> None:

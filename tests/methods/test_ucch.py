@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from hashbench.config import with_preset
-from hashbench.errors import Diverged
 from hashbench.losses import sign
 from hashbench.method import Run
 from hashbench.registry import methods
 from hashbench.testing.toy import toy_items
 
-from .watched import WatchedRun, encoder_moved, raw_items
+from .watched import WatchedRun
 
 UCCH = methods.get("ucch")
 DEFAULT = UCCH.config_class()
@@ -111,21 +110,6 @@ def test_the_paper_s_values() -> None:
     paper = with_preset(UCCH.config_class, "paper")
     assert (paper.alpha, paper.margin, paper.shift, paper.temperature, paper.momentum) == (0.7, 0.2, 0.1, 0.9, 0.4)
     assert (paper.epochs, paper.batch_size, paper.others, paper.lr, paper.clip) == (20, 256, 4096, 1e-4, 1.0)
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_raw_views_train_their_encoders(pretrained: bool) -> None:
-    run = WatchedRun(8, max_epochs=2)
-    hasher = UCCH(replace(DEFAULT, lr=1e-2, encoder_lr=1e-3)).train(raw_items(pretrained), run)
-    assert all(encoder_moved(hasher.modules[name]) for name in ("image", "text"))
-    assert {step.rates for step in run.steps} == {(1e-2, 1e-3 if pretrained else 1e-2) * 2}
-
-
-def test_nan_diverges() -> None:
-    items = toy_items(40)
-    items.image.rows[3, 0] = math.nan
-    with pytest.raises(Diverged):
-        UCCH(DEFAULT).train(items, Run(8, max_epochs=2))
 
 
 def test_logged_diagnostics_are_finite() -> None:
