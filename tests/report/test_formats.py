@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -215,6 +218,21 @@ def test_the_strict_reader_refuses_what_latex_would() -> None:
     for wrong in words:
         with pytest.raises(AssertionError):
             tex(wrong)
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs TeX: pdflatex with booktabs")
+def test_latex_compiles(tmp_path: Path) -> None:
+    """Every table on one page of its own, by TeX itself, names of all kinds among them."""
+    tables = [formats.latex(each) for each in (golden(), *map(hostile, HOSTILE))]
+    body = "\\clearpage\n".join(tables)
+    (tmp_path / "tables.tex").write_text(
+        "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n"
+        f"\\begin{{document}}\n{body}\\end{{document}}\n"
+    )
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "tables.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, "\n".join(line for line in done.stdout.splitlines() if line.startswith(("!", "l.")))
+    assert f"({len(tables)} pages" in done.stdout
 
 
 @pytest.mark.parametrize("name", HOSTILE)
