@@ -57,7 +57,7 @@ class Format:
 
     def notes(self, table: Table) -> list[str]:
         """What stands underneath, escaped: the table's notes, then how marks are read, as far as they occur."""
-        return [self.escape(note) for note in [*table.notes, *self._legend(table)]]
+        return [self.escape(note) for note in [*table.notes, *Head.of(table).notes, *self._legend(table)]]
 
     def _legend(self, table: Table) -> list[str]:
         cells = [*(cell for row in table.rows for cell in row.cells), *table.means]
@@ -79,19 +79,24 @@ class Format:
 
 @dataclass(frozen=True)
 class Head:
-    """Which columns of words a table needs."""
+    """Which columns of words a table needs; what is the same in every row stands underneath instead."""
 
     backbone: bool
     settings: str
     """Name of the column of settings and sources; empty where there are none."""
     seeds: bool
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, table: Table) -> Head:
+        backbones, seeds = ({getattr(row, name) for row in table.rows} for name in ("backbone", "seeds"))
+        same = [backbone for backbone in backbones if backbone and len(backbones) == 1]
+        counts = [f"{n} seed{'s' * (n != '1')} in every row" for n in seeds if n and len(seeds) == 1]
         return cls(
-            any(row.backbone for row in table.rows),
+            len(backbones) > 1,
             ", ".join(name for name in ("settings", "source") if any(getattr(row, name) for row in table.rows)),
-            any(row.seeds for row in table.rows),
+            len(seeds) > 1,
+            tuple(["; ".join([f"backbone {name}" for name in same] + counts)] if same or counts else []),
         )
 
     @property
@@ -175,7 +180,8 @@ def latex(table: Table) -> str:
         body += [" & ".join(line) + r" \\" for line in lines]
     notes = [rf"\par {note}" for note in LATEX.notes(table)]
     return "\n".join([
-        r"\begin{table}[t]", r"\centering", rf"\caption{{{latex_escape(table.caption)}}}",
+        r"\begin{table}[t]", r"\centering\small\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{latex_escape(table.caption)}}}",
         rf"\begin{{tabular}}{{{'l' * words}{'r' * (width - words)}}}", r"\toprule",
         " & ".join([*tops, *[""] * len(after)]) + r" \\", " ".join(rules), " & ".join(bits) + r" \\", *body,
         r"\bottomrule", r"\end{tabular}", r"\par\smallskip", r"{\footnotesize\raggedright", *notes, r"\par}",

@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .made import HOSTILE, golden, hostile
 
 LATEX = r"""
 \begin{table}[t]
-\centering
+\centering\small\setlength{\tabcolsep}{4pt}
 \caption{map@all on shapes}
 \begin{tabular}{lllrrrrrr}
 \toprule
@@ -105,6 +106,15 @@ def test_golden_terminal() -> None:
     assert "\x1b[1m.6123\x1b[0m ± .0200 +" in styled and "\x1b[4m.6000\x1b[0m" in styled and "¹" not in styled
 
 
+def test_what_is_the_same_in_every_row_stands_underneath() -> None:
+    rows = [replace(row, backbone="lite", source="") for row in golden().rows if row.method != "DCMH"]
+    found = formats.Head.of(replace(golden(), rows=tuple(rows)))
+    assert found.names == ["method", "settings"] and found.seeds and found.notes == ("backbone lite",)
+    found = formats.Head.of(replace(golden(), rows=tuple(rows[:1])))
+    assert not found.seeds and found.notes == ("backbone lite; 1 seed in every row",)
+    assert formats.Head.of(golden()).notes == ()
+
+
 def test_golden_html() -> None:
     text = formats.html(golden())
     assert (
@@ -157,8 +167,8 @@ def tex(text: str) -> str:
     """
     known = {
         "begin": 1, "end": 1, "caption": 1, "textbf": 1, "underline": 1, "textit": 1, "multicolumn": 3, "cmidrule": 1,
-        "toprule": 0, "midrule": 0, "bottomrule": 0, "centering": 0, "par": 0, "smallskip": 0, "footnotesize": 0,
-        "raggedright": 0, "scriptsize": 0,
+        "small": 0, "setlength": 2, "tabcolsep": 0, "toprule": 0, "midrule": 0, "bottomrule": 0, "centering": 0,
+        "par": 0, "smallskip": 0, "footnotesize": 0, "raggedright": 0, "scriptsize": 0,
     }  # fmt: skip
     printed = {
         "textbackslash": "\\", "textendash": "–", "textasciicircum": "^", "textasciitilde": "~",
