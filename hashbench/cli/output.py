@@ -118,7 +118,8 @@ MOST_TASKS_ABREAST = 2
 
 
 def _print_protocol(records: Sequence[Record], metric: str | None) -> None:
-    from hashbench.store import facts, own_metric, telling
+    from hashbench.report.stored import arms
+    from hashbench.store import own_metric
 
     done = [record for record in records if record.status == "done"]
     metric = metric or own_metric(done)
@@ -126,14 +127,11 @@ def _print_protocol(records: Sequence[Record], metric: str | None) -> None:
     if not done:
         return
     tasks = list(dict.fromkeys(task for record in done for task in record.metrics))
-    views = dict.fromkeys(view for record in done for view in record.spec.views)
-    settings = [name for name in telling(done) if name not in views]
-    groups: dict[tuple[Any, ...], list[Record]] = {}
-    for record in done:
-        known = facts(record)
-        encoders = " + ".join(dict.fromkeys(known[view] for view in record.spec.views))
-        changed = " ".join(f"{name}={known[name]}" for name in settings if name in known)
-        groups.setdefault((record.spec.method, encoders, changed, record.spec.bits), []).append(record)
+    groups = {
+        (*arm, bits): [record for record in of if record.spec.bits == bits]
+        for arm, of in arms(done).items()
+        for bits in dict.fromkeys(record.spec.bits for record in of)
+    }
     columns = ["method", "backbone", "settings", "bits"]
     rows: list[list[Any]]
     if len(tasks) <= MOST_TASKS_ABREAST:
@@ -149,7 +147,7 @@ def _print_protocol(records: Sequence[Record], metric: str | None) -> None:
             for group, of in sorted(groups.items())
             for task in of[0].metrics
         ]
-    if not settings:
+    if not any(settings for _, _, settings, _ in groups):
         del columns[2]
         for row in rows:
             del row[2]
