@@ -210,6 +210,7 @@ def facts(record: Record) -> dict[str, Any]:
     return {
         **spec.config,
         **record.settings,
+        "views": "+".join(views),
         **{view: name for view, (name, _, _) in views.items()},
         **{f"{view}_encoder": how for view, (_, _, how) in views.items()},
         **{name: value for name, value in spec.key_fields().items() if name not in ("config", "views", "conditions")},

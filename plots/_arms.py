@@ -34,10 +34,10 @@ KINDS = ("mean", "image-to-text", "text-to-image")
 
 
 def known(record: Record) -> dict[str, Any]:
-    """The facts of a record, conditions at their defaults, its views and their encoders among them."""
+    """The facts of a record, conditions at their defaults and the encoders of its views among them."""
     found = CONDITIONS | facts(record)
     encoders = dict.fromkeys(str(found[view]) for view in record.spec.views)
-    return found | {"backbone": " + ".join(encoders) or "unknown", "views": ",".join(record.spec.views)}
+    return found | {"backbone": " + ".join(encoders) or "unknown"}
 
 
 def varying(records: Sequence[Record]) -> list[str]:
@@ -70,8 +70,8 @@ def varying(records: Sequence[Record]) -> list[str]:
 def told(records: Sequence[Record], apart: Collection[str] = ()) -> list[str]:
     """What tells each record's arm from the others, as words; nothing where an arm has only usual values.
 
-    A setting is left out where it has the value of most arms of its method, a condition where it disturbs nothing:
-    the arms of an ablation are named by what was changed.
+    A setting is left out where it has the value of most arms of its method, the backbone where it is that of most
+    arms, a condition where it disturbs nothing: the arms of an ablation are named by what was changed.
 
     Args:
         records: All records of a figure.
@@ -81,6 +81,9 @@ def told(records: Sequence[Record], apart: Collection[str] = ()) -> list[str]:
     values = [known(record) for record in records]
     distinct = list({tuple(_word(of.get(name)) for name in names): of for of in values}.values())
     usual = {(of["method"], name): _word(CONDITIONS[name]) for of in distinct for name in names if name in CONDITIONS}
+    backbone, count = Counter(_word(of["backbone"]) for of in distinct).most_common(1)[0]
+    if count * 2 > len(distinct):
+        usual |= {(of["method"], "backbone"): backbone for of in distinct}
     for method in {of["method"] for of in distinct}:
         words = {name: [_word(of.get(name)) for of in distinct if of["method"] == method] for name in names}
         for name in set(names) - {"bits", *COMMON}:
@@ -209,6 +212,34 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str], others: Sequence[str] = ()
     return found[[*by, "mean", "deviation", *others, "seeds", "chance", "metric", "protocol"]]
 
 
+def blocks(records: Sequence[Record]) -> pd.DataFrame:
+    """MAP over seeds of every arm on every protocol, task and code length, for figures of several protocols.
+
+    Arms are named within their protocol and code length, so that settings chosen on each do not tear a method apart;
+    ``settings`` says under how many an arm ran in all.
+
+    Raises:
+        UsageError: runs of one protocol were made on several splits.
+    """
+    groups: dict[tuple[str, str, int], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.spec.dataset, record.spec.protocol, record.spec.bits), []).append(record)
+    tables = []
+    for (dataset, protocol, bits), of in sorted(groups.items(), key=lambda group: group[0]):
+        if len(splits := {record.spec.split for record in of}) > 1:
+            raise UsageError(f"{protocol}: runs of {len(splits)} splits; choose one with --where split={min(splits)}")
+        of_run: Columns = {
+            "dataset": [dataset] * len(of),
+            "arm": arms(of),
+            "bits": [bits] * len(of),
+            "config": [str(sorted(record.spec.config.items())) for record in of],
+        }
+        tables.append(over_seeds(measured(of, of_run), ["dataset", "arm", "task", "bits", "config"]))
+    found = pd.concat(tables, ignore_index=True)
+    settings = found.groupby("arm")["config"].nunique()
+    return found.drop(columns="config").assign(settings=found["arm"].map(settings))
+
+
 def caption(table: pd.DataFrame, *more: str, dotted: bool = False, seeds: str = "") -> str:
     """The line under a figure: protocol, metric, seeds and what the bars are, chance.
 
@@ -223,17 +254,26 @@ def caption(table: pd.DataFrame, *more: str, dotted: bool = False, seeds: str = 
         [
             ", ".join(dict.fromkeys(table["protocol"])),
             ", ".join(dict.fromkeys(table["metric"])),
-            seeds or _seeds(table["seeds"].min(), table["seeds"].max()),
+            seeds or seeds_said(table),
             f"{'dotted: ' if dotted else ''}chance {' to '.join(dict.fromkeys([levels[0], levels[-1]]))}",
             *more,
         ]
     )
 
 
-def _seeds(low: int, high: int) -> str:
-    if high == 1:
-        return "1 seed, no deviation"
-    return f"mean ± standard deviation over {'' if low == high else f'{low} to '}{high} seeds"
+def seeds_said(table: pd.DataFrame) -> str:
+    """How many seeds the points of a table have, and what a bar or band is."""
+    return "1 seed, no deviation" if table["seeds"].max() == 1 else f"mean ± standard deviation over {_seeds(table)}"
+
+
+def seeds_averaged(table: pd.DataFrame) -> str:
+    """How many seeds the points of a table have, where the figure shows no deviation."""
+    return "1 seed" if table["seeds"].max() == 1 else f"mean of {_seeds(table)}"
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    low, high = table["seeds"].min(), table["seeds"].max()
+    return f"{'' if low == high else f'{low} to '}{high} seeds"
 
 
 def diagnostic(record: Record, *names: str) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 WIDTH = 3.3
@@ -27,6 +29,9 @@ BAR = 0.13
 
 SMALL, NOTE = 7, 6
 """Points: of ticks and legends, and of the line underneath."""
+
+LONG = 10
+"""Names above which a legend is long."""
 
 
 @contextmanager
@@ -83,7 +88,9 @@ def canvas(
     """
     width = max(WIDTH, 1.6 * columns)
     lines = _fitting(caption, width, NOTE)
-    room = sum(_lines(chunk, width) for chunk in _rows(names, width)) * SMALL * 1.35 / 72 + (0.1 if names else 0)
+    room = sum(_lines(chunk, _entry(names, width)) for chunk in _rows(names, width)) * SMALL * 1.35 / 72 + (
+        0.1 if names else 0
+    )
     size = (width, rows * height + room + len(lines) * NOTE * 1.25 / 72 + 0.1)
     figure = Figure(figsize=size, layout="constrained")
     axes: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
@@ -99,7 +106,7 @@ def legend(figure: Figure, names: Sequence[str]) -> None:
     shown, width = [name for name in names if name in handles], figure.get_size_inches()[0]
     figure.legend(
         [handles[name] for name in shown],
-        ["\n".join(_fitting(name, width - 0.6, SMALL)) for name in shown],
+        ["\n".join(_fitting(name, _entry(shown, width) + 0.1, SMALL)) for name in shown],
         loc="outside upper center",
         ncols=_abreast(shown, width),
         handlelength=2.2,
@@ -202,6 +209,33 @@ def bar_heights(groups: Sequence[str], counts: Sequence[int]) -> list[float]:
     ]
 
 
+def name_points(ax: Axes, named: Mapping[tuple[float, float], str], points: Iterable[tuple[float, float]]) -> None:
+    """Names beside points where there is room for them; a name without room is left to the legend.
+
+    Args:
+        ax: Where, with everything else in place and its figure's layout settled (``draw_without_rendering``).
+        named: Point to name, in the order of the line through them.
+        points: All points of the panel; no name covers one of them, or the line.
+    """
+    corners = ax.transData.transform(list(named))
+    line = [a + (b - a) * part for a, b in pairwise(corners) for part in np.linspace(0, 1, 40)]
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(list(points))]
+    taken += [Bbox.from_bounds(x - 1, y - 1, 2, 2) for x, y in line]
+    room = ax.get_window_extent()
+    for point, name in named.items():
+        for dx, dy in ((0, 1), (1, 1), (-1, 1), (1, 0), (-1, 0), (0, -1), (1, -1), (-1, -1)):
+            text = ax.annotate(
+                name, point, (5 * dx, 5 * dy), textcoords="offset points", fontsize=NOTE, in_layout=False,
+                ha=("right", "center", "left")[dx + 1], va=("top", "center", "bottom")[dy + 1],
+            )  # fmt: skip
+            box = text.get_window_extent()
+            fits = room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1
+            if fits and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
 def part_colour(i: int) -> str:
     """The colour of the i-th part of a group: neighbours are dark and light, so that they differ in grey."""
     return COLOURS[(0, 4, 2, 5, 6, 3, 1)[i % 7]]
@@ -216,10 +250,16 @@ def _fitting(text: str, width: float, points: float) -> list[str]:
     return wrapped(text, int((width - 0.1) / _character(points))).split("\n")
 
 
+def _entry(names: Sequence[str], width: float) -> float:
+    """Inches for a name in a legend: as the longest needs, in a long legend as most need; the others are broken."""
+    lengths = sorted(map(len, names)) or [1]
+    length = lengths[-1] if len(names) <= LONG else max(lengths[len(names) * 9 // 10], 12)
+    return min(length * _character(SMALL), width - 0.6)
+
+
 def _abreast(names: Sequence[str], width: float) -> int:
     """How many of these names fit beside each other in a legend."""
-    longest = min(max(map(len, names), default=1) * _character(SMALL), width - 0.6)
-    return max(1, min(len(names), int(width / (longest + 0.42))))
+    return max(1, min(len(names), int(width / (_entry(names, width) + 0.42))))
 
 
 def _rows(names: Sequence[str], width: float) -> list[Sequence[str]]:
@@ -227,5 +267,5 @@ def _rows(names: Sequence[str], width: float) -> list[Sequence[str]]:
     return [names[i : i + abreast] for i in range(0, len(names), abreast)]
 
 
-def _lines(names: Sequence[str], width: float) -> int:
-    return max(len(_fitting(name, width - 0.6, SMALL)) for name in names)
+def _lines(names: Sequence[str], entry: float) -> int:
+    return max(len(_fitting(name, entry + 0.1, SMALL)) for name in names)

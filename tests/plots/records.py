@@ -27,6 +27,8 @@ def record(
     conditions: Mapping[str, Any] | None = None,
     diagnostics: Mapping[str, float] | None = None,
     prompts: str | None = None,
+    protocol: str = "pictograms@1",
+    speed: float | None = None,
     **settings: Any,
 ) -> Record:
     """A finished run with these two MAPs; everything else as usual."""
@@ -38,8 +40,8 @@ def record(
             config={**(SODA if method == "soda" else {"epochs": 30}), **settings},
             dataset="pictograms",
             dataset_revision="r1",
-            protocol="pictograms@1",
-            split="0123abcd",
+            protocol=protocol,
+            split=f"0123abcd {protocol}",
             views={"image": f"{backbone} weights=1 transform=224 px", "text": "minilm weights=2 transform=tokens"},
             prompts=prompts,
             tuning=tuning,
@@ -58,8 +60,13 @@ def record(
                 **{f"radius/{name}": [0.9, 0.5, CHANCE] for name in ("micro_precision", "macro_precision")},
                 **{f"radius/{name}": [0.1, 0.6, 1.0] for name in ("micro_recall", "macro_recall")},
                 "radius/radius": [0.0, 8.0, 16.0],
+                "rank/rank": [1, 10, 100, 1000],
+                "rank/precision": [image_to_text, image_to_text / 2, 0.1, CHANCE],
+                "rank/recall": [0.01, 0.1, 0.5, 1.0],
             }
             for task in ("image->text", "text->image")
         },
         diagnostics=dict(diagnostics or {}),
+        cost={} if speed is None else {"items_per_second": speed},
+        provenance={"device": "cpu"},
     )
