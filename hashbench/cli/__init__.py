@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hashbench import __version__
-from hashbench.cli import browse, compare, data, exchange, keep, new, plot, run, studies, table
+from hashbench.cli import browse, compare, data, exchange, keep, new, plot, report, run, studies, table
 from hashbench.cli.output import complain
 from hashbench.errors import DataError, HashbenchError
 
@@ -27,6 +27,7 @@ app.command("results")(browse.results)
 app.command("table")(table.table)
 app.command("compare")(compare.compare)
 app.command("plot")(plot.plot)
+app.command("report")(report.report)
 app.command("eval")(keep.evaluate)
 app.command("score")(exchange.score)
 app.command("export")(exchange.export)
