@@ -37,6 +37,9 @@ SCHEMA = 1
 CODES_DIGEST = "codes_sha256"
 """In the place of the settings of codes that came from a file: it tells runs apart, and is no setting."""
 
+ARM = "arm"
+"""Among the settings of records that a study hands to figures: the name that it gave to the arm. Never stored."""
+
 Status = Literal["done", "failed", "skipped", "diverged"]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hashbench.conditions import Conditions
 from hashbench.errors import UsageError
-from hashbench.store import facts, telling
+from hashbench.store import ARM, facts, telling
 
 from .style import short
 
@@ -101,11 +101,32 @@ def told(records: Sequence[Record], apart: Collection[str] = ()) -> list[str]:
 
 def arms(records: Sequence[Record], apart: Collection[str] = ()) -> list[str]:
     """A short name of each record's arm; records that only seeds tell apart share one."""
+    values = [known(record) for record in records]
+    if all(ARM in of for of in values):
+        return _named(records, values, apart)
     several = len({record.spec.method for record in records}) > 1 and "method" not in apart
     words = told(records, apart)
     return [
         f"{record.spec.method} {text}".strip() if several or not text else text
         for record, text in zip(records, words, strict=True)
+    ]
+
+
+def _named(records: Sequence[Record], values: Sequence[Mapping[str, Any]], apart: Collection[str]) -> list[str]:
+    """The names that a study gave, which stand for all that an arm has one value of at each code length, tuned
+    settings among them; behind them what else differs."""
+
+    def groups(*names: str) -> int:
+        return len({tuple(_word(of.get(name)) for name in names) for of in values})
+
+    rest = [
+        name
+        for name in varying(records)
+        if name not in apart and (name == "bits" or groups(ARM, "bits", name) > groups(ARM, "bits"))
+    ]
+    return [
+        " ".join([of[ARM], *(_said(n, of[n]) for n in rest if n in of and _word(of[n]) != _word(CONDITIONS.get(n)))])
+        for of in values
     ]
 
 

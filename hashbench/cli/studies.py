@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -212,11 +213,16 @@ def _write(said: Findings, records: Store, folder: Path) -> list[Path]:
 
 
 def _by_protocol(results: Sequence[Result]) -> dict[tuple[str, str, str], list[Record]]:
-    """Data set, protocol and split to the finished runs under them."""
+    """Data set, protocol and split to the finished runs under them, which know the names that the study gave."""
+    from hashbench.store import ARM
+
     found: dict[tuple[str, str, str], list[Record]] = {}
-    for record in (record for result in results for record in result.done):
-        spec = record.spec
-        found.setdefault((spec.dataset, spec.protocol, spec.split), []).append(record)
+    for result in results:
+        name = {ARM: result.arm.choice[ARM]} if ARM in result.arm.choice else {}
+        for record in result.done:
+            spec = record.spec
+            named = replace(record, settings={**record.settings, **name})
+            found.setdefault((spec.dataset, spec.protocol, spec.split), []).append(named)
     return found
 
 

@@ -709,3 +709,18 @@ def _pixels(drawn: Figure) -> Any:
     canvas = FigureCanvasAgg(drawn)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
+
+
+def test_arms_have_the_names_that_their_study_gave() -> None:
+    """And not the settings that stand for them, tuned ones among these; what else differs is told behind."""
+    arms = {"SODA": {}, "no teacher": {"teacher": "none", "beta": 0.2}, "DCMH": {"method": "dcmh"}}
+    records = [
+        replace(made, settings={**made.settings, "arm": name})
+        for name, settings in arms.items()
+        for made in (
+            record(0.5, seed=seed, conditions=c, **settings) for seed in SEEDS for c in ({}, {"labelled": 0.1})
+        )
+    ]
+    named = list(dict.fromkeys(table("components", records)["arm"]))
+    assert named == [f"{name}{more}" for name in arms for more in ("", " labelled=0.1")]
+    assert list(dict.fromkeys(table("labels", records)["arm"])) == list(arms)
