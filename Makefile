@@ -16,9 +16,10 @@ help:  ## Say what there is
 
 setup: .venv/.installed  ## Create .venv with everything in it
 
-demo: setup  ## Run SODA on the built-in data at four code lengths, print the table, draw the curves
+demo: setup  ## Run SODA on the built-in data at four code lengths, print the table, draw the curves, write the report
 	$(RUN)
 	$(BIN)/hashbench plot pr --where method=soda
+	$(BIN)/hashbench report --where method=soda
 
 test: setup  ## Run the test suite, on all cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile

@@ -2,7 +2,7 @@
 
 The one format that toolkits share is a .mat file with ``q_img q_txt r_img r_txt`` (codes of the query and of the
 retrieval set, called database here) and ``q_l r_l`` (their labels). It is read from .mat, .npz and .safetensors,
-and written to all three.
+and written to all three. What an application searches is written as a binary index of FAISS.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashbench import checksum, measuring, retrieval, store
-from hashbench.config import digest
-from hashbench.dataset import Index
+from hashbench.config import did_you_mean, digest
+from hashbench.dataset import Dataset, Index
 from hashbench.errors import DataError, UsageError
 from hashbench.files import replacing
 from hashbench.labelled import AS_GIVEN, LabelledItems, block_of
@@ -200,18 +200,14 @@ def export(records: Store, record: Record, path: Path) -> dict[str, tuple[int, .
         DataError: the data set is no longer what it was, the codes are damaged, or the file cannot be written.
     """
     if path.suffix.lower() not in WRITERS:
-        raise UsageError(f"--out {path}: expected a name that ends in {', '.join(WRITERS)}")
-    if record.status != "done":
-        raise UsageError(f"run {record.key[:16]}: {record.status}, so that it has no codes: {record.reason}")
-    dataset, codes = measuring.stored(records, record)
-    if any(isinstance(each, retrieval.RealCodes) for each in codes.values()):
-        raise UsageError(f"run {record.key[:16]}: {record.spec.method} is real-valued and has no codes to export")
+        raise UsageError(f"--out {path}: expected a name that ends in {', '.join(WRITERS)} or .faiss")
+    dataset, codes = _codes_of(records, record)
     arrays: dict[str, NDArray[Any]] = {}
     for letter, side in SIDES.items():
         first: Index | None = None
         for view in measuring.in_order(part.partition("/")[2] for part in codes):
             packed, rows = codes.get(f"{side}/{view}"), measuring.rows_with(dataset, side, view)
-            if not isinstance(packed, retrieval.PackedCodes) or not len(packed):
+            if packed is None or not len(packed):
                 continue
             key = SHORT.get(view, view)
             if _code_part(f"{letter}_{key}") != f"{side}/{view}":
@@ -228,6 +224,61 @@ def export(records: Store, record: Record, path: Path) -> dict[str, tuple[int, .
     except OSError as error:
         raise DataError(f"--out {path}: cannot be written: {error}") from error
     return {key: array.shape for key, array in arrays.items()}
+
+
+def export_index(records: Store, record: Record, path: Path, view: str | None = None) -> tuple[str, int]:
+    """Write the database codes of a view as a binary index of FAISS (``IndexBinaryIDMap`` over ``IndexBinaryFlat``).
+
+    Ids are row numbers of the data set. Codes are whole bytes, the first bit the highest of the first byte; bits that
+    are missing to the last one are 0, in queries as well.
+
+    Args:
+        records: Where the run is.
+        record: The run.
+        path: Where to write.
+        view: Whose codes; the first view's where None.
+
+    Returns:
+        The view, and how many items are in the index.
+
+    Raises:
+        UsageError: a run without codes, or without such a view.
+        DataError: FAISS is missing, the codes are damaged, or the file cannot be written.
+    """
+    dataset, codes = _codes_of(records, record)
+    views = measuring.in_order(part.partition("/")[2] for part in codes if part.startswith("database/"))
+    view = view or views[0]
+    if view not in views:
+        raise UsageError(f"--view {view!r}: no database codes of it. {did_you_mean(view, views)}")
+    try:
+        import faiss
+    except ImportError as error:
+        raise DataError(f"--out {path}: needs FAISS: pip install 'hashbench[faiss]'") from error
+    stored = retrieval.to_bytes(codes[f"database/{view}"])
+    index = faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(8 * stored.shape[1]))
+    index.add_with_ids(stored, measuring.rows_with(dataset, "database", view))
+    try:
+        with replacing(path) as partial:
+            partial.write_bytes(faiss.serialize_index_binary(index).tobytes())
+    except OSError as error:
+        raise DataError(f"--out {path}: cannot be written: {error}") from error
+    return view, len(stored)
+
+
+def _codes_of(records: Store, record: Record) -> tuple[Dataset, dict[str, PackedCodes]]:
+    """A run's data and its codes, which it must have.
+
+    Raises:
+        UsageError: it is not done, or real-valued.
+        DataError: the data set is no longer what it was, or the codes are damaged.
+    """
+    if record.status != "done":
+        raise UsageError(f"run {record.key[:16]}: {record.status}, so that it has no codes: {record.reason}")
+    dataset, codes = measuring.stored(records, record)
+    packed = {part: each for part, each in codes.items() if isinstance(each, PackedCodes)}
+    if len(packed) < len(codes):
+        raise UsageError(f"run {record.key[:16]}: {record.spec.method} is real-valued and has no codes to export")
+    return dataset, packed
 
 
 # --- names --------------------------------------------------------------------------------------------------

@@ -223,7 +223,7 @@ class FeatureCache:
         entry, partial = self._resumable(wanted), self._path(wanted.key, "partial")
         tell = progress or (lambda done, total: None)
         tell(entry.rows, entry.total)
-        encode = _Encoder(backbone, wanted.precision, device)
+        encode = Encoder(backbone, wanted.precision, device)
         began = saved = time.perf_counter()
         spent = entry.seconds
         with ExitStack() as stack:
@@ -369,12 +369,12 @@ def vectors(
     Raises:
         DataError: a vector is not finite.
     """
-    encode = _Encoder(backbone, precision, device)
+    encode = Encoder(backbone, precision, device)
     parts = range(0, len(strings), batch_size)
     return np.concatenate([encode(backbone.prepare(strings[start : start + batch_size])) for start in parts])
 
 
-class _Encoder:
+class Encoder:
     """A backbone's encoder as extraction uses it: evaluation mode, all cores, nothing left to the ambient settings."""
 
     def __init__(self, backbone: Backbone, precision: str, device: str) -> None:

@@ -54,7 +54,8 @@ def run(
         bits: Code lengths.
         seeds: One run each.
         results: Folder of the records; ``results`` or HASHBENCH_RESULTS where None.
-        execution: Device, workers, whether to run again what is done.
+        execution: Device, workers, whether to run again what is done, whether to keep the models; where None, they are
+            kept.
         reporter: Told about progress.
 
     Returns:
@@ -64,7 +65,7 @@ def run(
         UsageError: a name or a value that makes no sense.
         DataError: data or weights that are missing or damaged.
     """
-    execution = execution or Execution()
+    execution = execution or Execution(models=True)
     bench = Bench(setup or Setup(), device=resolve_device(execution.device))
     cells = [Cell(bench.setup, spec) for spec in specs_of(bench, method, config, bits, seeds)]
     return carry_out(cells, Store(results or results_dir()), execution, reporter)
@@ -111,7 +112,8 @@ def carry_out(
     Args:
         cells: The runs.
         records: Where their records are and go.
-        execution: Devices, workers, engine; and ``force``, which runs everything again.
+        execution: Devices, workers, engine; ``force``, which runs everything again; ``models``, which are kept of what
+            is run now.
         reporter: Told about progress.
         retry: Statuses with which a record does not count as done.
         keep_going: Whether runs go to worker processes in any case, and data that one cannot read fails that one
@@ -135,7 +137,7 @@ def carry_out(
     plan = Plan(
         cells=tuple(unique.values()), results=records.root.absolute(), cache=cache or cache_dir(),
         redo=frozenset(again), since=_now(records.root), keep_going=keep_going, at_once=len(execution.places),
-        lease=lease,
+        lease=lease, models=execution.models,
     )  # fmt: skip
     if plan.cells:
         alone = execution.engine == "local" and not keep_going and min(len(execution.places), len(plan.cells)) == 1

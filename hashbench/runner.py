@@ -7,7 +7,7 @@ import re
 import resource
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -38,10 +38,11 @@ from hashbench.measuring import (
     with_evaluations,
 )
 from hashbench.method import Hasher, Items, Method, Run, View
+from hashbench.models import Model, Program, disagreement, trace
 from hashbench.paths import cache_dir
 from hashbench.retrieval import AnyCodes, RealCodes
 from hashbench.setup import Setup
-from hashbench.spec import Spec
+from hashbench.spec import PRECISION_VERSIONS, Spec
 from hashbench.stages import StageFiles
 from hashbench.store import Record, Store
 
@@ -163,6 +164,7 @@ class Bench:
             bits=bits,
             seed=seed,
             precision=self.setup.precision,
+            precision_version=PRECISION_VERSIONS[self.setup.precision],
             conditions=self.setup.conditions.set(),
         )
 
@@ -252,9 +254,9 @@ class Bench:
             there = np.flatnonzero(self.dataset.present(view)[rows[kept]])
             owners = None if len(there) == len(kept) else torch.from_numpy(there).to(self.device)
             if view == "text" and words is not None:
-                views[view] = replace(self._view(view, method, kept[there], words), items=owners)
+                views[view] = replace(self.view(view, method, kept[there], words), items=owners)
             elif len(there):
-                views[view] = replace(self._view(view, method, rows[kept[there]]), items=owners)
+                views[view] = replace(self.view(view, method, rows[kept[there]]), items=owners)
         return Items(
             views=views,
             labels=torch.from_numpy(labels.astype(np.float32)).to(self.device),
@@ -262,7 +264,8 @@ class Bench:
             prompts=label_view if method.needs.prompts else None,
         )
 
-    def _view(self, view: str, method: type[Method[Any]], rows: Index, dataset: Dataset | None = None) -> View:
+    def view(self, view: str, method: type[Method[Any]], rows: Index, dataset: Dataset | None = None) -> View:
+        """Some rows of a view as a method reads them; ``dataset`` where their items are not as they were found."""
         dataset, encoder = dataset or self.dataset, self.backbone(view, method)
         if self.is_raw(view):
             source, length = RawRows(dataset, view, encoder, rows), encoder.length
@@ -274,7 +277,7 @@ class Bench:
 
     def encode(self, method: type[Method[Any]], hasher: Hasher, side: str, view: str) -> AnyCodes:
         """The codes of a side's items that have a view."""
-        items = self._view(view, method, rows_with(self.dataset, side, view))
+        items = self.view(view, method, rows_with(self.dataset, side, view))
         if method.real_valued:
             return RealCodes(hasher.outputs(view, items).cpu().numpy())
         return retrieval.pack(hasher.encode(view, items))
@@ -305,7 +308,9 @@ class Bench:
         return self._sentences[asked]
 
 
-def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_once: int = 1) -> Record:
+def run_one(
+    bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_once: int = 1, *, models: bool = False
+) -> Record:
     """Carry out one spec and keep its record, whatever becomes of it.
 
     Args:
@@ -314,6 +319,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_onc
         records: Where its record goes.
         reporter: Told of its epochs.
         at_once: Runs at work on this machine, which share its cores where they compute on a GPU.
+        models: Whether to keep the hash functions as well as the codes.
 
     Raises:
         DataError: data or weights that are missing or damaged; every run would end so.
@@ -340,7 +346,9 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_onc
         with _threads(_cores(bench, views, at_once)):
             _check_needs(method_class, bench)
             running.validation = bench.validation(method_class)
-            with torch.autocast(bench.device.partition(":")[0], torch.bfloat16, enabled=spec.precision == "bf16"):
+            half, kind = spec.precision == "bf16", bench.device.partition(":")[0]
+            # its cache would hold every weight as it was before the first step, and nothing would be learned
+            with torch.autocast(kind, torch.bfloat16, enabled=half, cache_enabled=False):
                 train = bench.train(spec, running.log)
                 hasher = method.train(train, running)
                 cost["fit_seconds"] = time.perf_counter() - started
@@ -357,6 +365,10 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_onc
         return _keep_failure(records, replace(blank, status="failed", reason=_one_line(error)), running)
     cost["seconds"] = time.perf_counter() - started
     cost["peak_bytes"] = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    model = None
+    if models:
+        with _threads(_cores(bench, views, at_once)):
+            model = _model(bench, method_class, spec, hasher, codes, running, cost)
     record = with_evaluations(
         replace(
             blank,
@@ -374,6 +386,7 @@ def run_one(bench: Bench, spec: Spec, records: Store, reporter: Reporter, at_onc
         {name: packed(each) for name, each in codes.items()},
         query_precisions(evaluations),
         running.events,
+        model=model.write if model else None,
     )
     return record
 
@@ -415,6 +428,47 @@ def _encode(
     cost["encode_seconds"] = time.perf_counter() - started
     cost["items_per_second"] = sum(map(len, codes.values())) / max(cost["encode_seconds"], 1e-9)
     return codes
+
+
+CHECKED = 64
+"""Queries of a raw view that a model is tried on, which goes through a whole backbone; of cached features all are."""
+
+
+def _model(
+    bench: Bench, method: type[Method[Any]], spec: Spec, hasher: Hasher, codes: Mapping[str, AnyCodes], running: Run,
+    cost: dict[str, float],
+) -> Model | None:  # fmt: skip
+    """The hash functions as they can be kept, tried on the queries; None, with a warning, where they cannot be."""
+    started = time.perf_counter()
+    facts = {
+        "method": spec.method, "bits": str(spec.bits), "key": spec.key, "dataset": spec.dataset,
+        "protocol": spec.protocol, "precision": spec.precision, "views": ",".join(bench.views_of(method)),
+        "raw": ",".join(filter(bench.is_raw, bench.views_of(method))),
+        "codes": digest({name: code_digest(each) for name, each in codes.items()}),
+    }  # fmt: skip
+    programs: dict[str, Program] = {}
+    model = Model(programs, facts)
+    for view in bench.views_of(method):
+        side = "query" if f"query/{view}" in codes else "database"
+        items = bench.view(view, method, rows_with(bench.dataset, side, view))
+        tried = torch.arange(min(len(items), CHECKED) if items.raw else len(items))
+        try:
+            programs[view] = trace(hasher.modules[view], items.batch(torch.tensor([0, 0])))
+            outputs = torch.cat([model.outputs(view, items.batch(rows)) for rows in tried.split(512)])
+        except Exception as error:  # whatever a module does on its way, the codes are there
+            running.log(warning=f"the model was not kept: the {view} hash function cannot be written down: {error}")
+            return None
+        differ, beyond = disagreement(
+            outputs.cpu().numpy(), codes[f"{side}/{view}"].take(tried.numpy()), spec.precision
+        )
+        if beyond:
+            running.log(warning=f"the model was not kept: written down, it gives {differ} other {view} bits")
+            return None
+        facts[f"identity/{view}"] = spec.views[view]
+        if not isinstance(bench.dataset.views[view], Vectors):
+            facts[f"backbone/{view}"] = bench.setup.backbones.get(view, "lite")
+    cost["model_seconds"] = time.perf_counter() - started
+    return model
 
 
 def resolve_device(name: str) -> str:

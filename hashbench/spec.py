@@ -12,6 +12,9 @@ from hashbench.errors import UsageError
 Precision = Literal["fp32", "bf16"]
 Tuning = Literal["frozen", "full"]
 
+PRECISION_VERSIONS: Mapping[Precision, int] = {"fp32": 1, "bf16": 2}
+"""bf16 at version 1 did not see its own steps: weights were cast once and kept."""
+
 MOST_NUMBERS = 10_000
 """As many numbers as one range may stand for."""
 
@@ -42,6 +45,8 @@ class Spec:
     bits: int
     seed: int
     precision: Precision = "fp32"
+    precision_version: int = field(default=1, metadata={"since": 1})
+    """Raised where a precision computes otherwise than it did; see :data:`PRECISION_VERSIONS`."""
     conditions: dict[str, Any] = field(default_factory=dict, metadata={"since": {}})
     """Training conditions that are not at their defaults; see :mod:`hashbench.conditions`."""
 
@@ -79,6 +84,8 @@ class Execution:
     """Where several devices take part: the device of every worker, in place of ``workers`` on ``device``."""
     force: bool = False
     """Whether to run again what is done."""
+    models: bool = False
+    """Whether the hash functions are kept with the codes, for searching and for export."""
     engine: str = "local"
     """What starts workers; see :mod:`hashbench.engines`."""
     engine_options: Mapping[str, str] = field(default_factory=dict)

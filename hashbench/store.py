@@ -4,6 +4,7 @@
     codes.safetensors   packed codes of every view on every side, uint8 (n, ceil(k / 8)), or float32 (n, k)
     queries.safetensors average precision of every query, float32 (q,), one array a task
     labels.safetensors  only beside codes that came from a file: the labels that came with them, uint8 (n, c)
+    model.safetensors   where it was asked for: the hash functions that made the codes, see hashbench.models
     log.jsonl           what the method logged, one JSON object a line
 
 The folder is the truth: every file is written by rename and the record last, so a record means a whole run.
@@ -18,7 +19,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -114,11 +116,19 @@ class Store:
         queries: Mapping[str, NDArray[np.float32]],
         events: Iterable[Mapping[str, Any]],
         labels: Mapping[str, NDArray[np.uint8]] | None = None,
+        model: Callable[[Path], None] | None = None,
     ) -> Path:
         """Write everything of a run, the record last; returns its folder.
 
-        ``labels`` are those of codes that belong to no data set of ours. A record of the same run is removed
-        first: killed in between, the run counts as not made.
+        A record of the same run is removed first: killed in between, the run counts as not made.
+
+        Args:
+            record: What is known of the run.
+            codes: ``side/view`` to packed codes.
+            queries: Task to the average precision of every query.
+            events: What the method logged.
+            labels: Those of codes that belong to no data set of ours.
+            model: Writes the hash functions to a path; None: they are not kept, and older ones go.
 
         Raises:
             NoRoom: the disk is full or the folder cannot be written.
@@ -131,6 +141,10 @@ class Store:
                 _write_arrays(folder / "codes.safetensors", codes, {"bits": str(record.spec.bits)})
             if labels:
                 _write_arrays(folder / "labels.safetensors", labels, {})
+            (folder / "model.safetensors").unlink(missing_ok=True)
+            if model:
+                with _arrays_to(folder / "model.safetensors") as partial:
+                    model(partial)
             lines = "".join(json.dumps(event, allow_nan=False) + "\n" for event in events)
             write_text(folder / "log.jsonl", lines)
             self.rewrite(record, queries)
@@ -154,6 +168,11 @@ class Store:
     def labels(self, record: Record) -> dict[str, NDArray[np.uint8]]:
         """The labels (n, c) that came with codes from a file, as :class:`hashbench.labelled.LabelledItems` has them."""
         return _read_arrays(self.folder(record.spec) / "labels.safetensors")
+
+    def model(self, record: Record) -> Path | None:
+        """The file with the hash functions of a run, which :class:`hashbench.models.Model` reads; None: not kept."""
+        path = self.folder(record.spec) / "model.safetensors"
+        return path if path.exists() else None
 
     def queries(self, record: Record) -> dict[str, NDArray[np.float32]]:
         """Task to the average precision of every query."""
@@ -206,6 +225,9 @@ def read_record(file: Path) -> Record:
     return record
 
 
+_TOLD_OTHERWISE = ("config", "views", "conditions", "precision_version")
+
+
 def facts(record: Record) -> dict[str, Any]:
     """What a record can be chosen and told apart by: the spec, flat, with every setting of the method."""
     spec = record.spec
@@ -216,7 +238,7 @@ def facts(record: Record) -> dict[str, Any]:
         "views": "+".join(views),
         **{view: name for view, (name, _, _) in views.items()},
         **{f"{view}_encoder": how for view, (_, _, how) in views.items()},
-        **{name: value for name, value in spec.key_fields().items() if name not in ("config", "views", "conditions")},
+        **{name: value for name, value in spec.key_fields().items() if name not in _TOLD_OTHERWISE},
         **asdict(Conditions()),
         **spec.conditions,
         "evaluation_version": record.evaluation_version,
@@ -291,12 +313,20 @@ def _version(package: str) -> str | None:
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    from safetensors import SafetensorError
     from safetensors.numpy import save_file
+
+    with _arrays_to(path) as partial:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata)
+
+
+@contextmanager
+def _arrays_to(path: Path) -> Iterator[Path]:
+    """Lend a temporary path for a safetensors file that takes the place of ``path``."""
+    from safetensors import SafetensorError
 
     with replacing(path) as partial:
         try:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata)
+            yield partial
         except SafetensorError as error:  # what it makes of a full disk
             raise OSError(str(error)) from error
 

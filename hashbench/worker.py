@@ -57,6 +57,8 @@ class Plan:
     """Workers on one machine."""
     lease: float = LEASE
     """Seconds after which a silent worker is lost."""
+    models: bool = False
+    """Whether hash functions are kept with their codes."""
 
     def made(self, cell: Cell) -> bool:
         """Whether a run has the record that this plan wants."""
@@ -132,7 +134,7 @@ def _carry_out(
     if lost_before >= MOST_LOST:
         return _failed(records, cell.spec, f"{lost_before} workers were lost on it, killed from outside or for memory")
     try:
-        return run_one(benches.of(cell.setup), cell.spec, records, reporter, plan.at_once)
+        return run_one(benches.of(cell.setup), cell.spec, records, reporter, plan.at_once, models=plan.models)
     except HashbenchError as error:
         if isinstance(error, NoRoom) or not plan.keep_going:
             raise

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,8 @@ from hashbench import exchange, retrieval
 from hashbench.data import catalogue
 from hashbench.dataset import Dataset, Rules, Source, Split
 from hashbench.errors import DataError, UsageError
-from hashbench.measuring import evaluate_again, evaluate_codes, with_evaluations
+from hashbench.measuring import evaluate_again, evaluate_codes, rows_with, stored, with_evaluations
+from hashbench.retrieval import PackedCodes
 from hashbench.spec import Spec
 from hashbench.store import Record, Store, telling
 
@@ -473,6 +475,36 @@ def test_export_refuses_other_endings_and_runs_without_codes(mixed: tuple[Store,
         exchange.export(store, record, tmp_path / "out.csv")
     with pytest.raises(UsageError, match="diverged"):
         exchange.export(store, replace(record, status="diverged", reason="nan"), tmp_path / "out.mat")
+
+
+@pytest.mark.parametrize("view", [None, "text", "audio"])
+def test_a_faiss_index_finds_what_our_codes_find(mixed: tuple[Store, Record], tmp_path: Path, view: str | None) -> None:
+    store, record = mixed
+    file = tmp_path / "codes.faiss"
+    held, items = exchange.export_index(store, record, file, view)
+    index = faiss.read_index_binary(str(file))
+    dataset, codes = stored(store, record)
+    query, database = codes["query/text"], codes[f"database/{held}"]
+    assert isinstance(query, PackedCodes)
+    assert (held, items, index.ntotal) == (view or "image", len(database), len(database)) and 8 <= index.d < BITS + 8
+    far, ids = index.search(retrieval.to_bytes(query), items)
+    rows, ours = retrieval.nearest(query, database, items)
+    assert np.array_equal(far, ours)
+    wanted = rows_with(dataset, "database", held)[rows]
+    for theirs, own, apart in zip(ids, wanted, ours, strict=True):  # in the order of ties alone they may differ
+        for distance in np.unique(apart):
+            assert set(theirs[apart == distance]) == set(own[apart == distance])
+
+
+def test_what_cannot_be_an_index(mixed: tuple[Store, Record], tmp_path: Path) -> None:
+    store, record = mixed
+    with pytest.raises(UsageError, match=r"--view .tetx.: no database codes of it\. Did you mean .text."):
+        exchange.export_index(store, record, tmp_path / "codes.faiss", "tetx")
+    with pytest.raises(UsageError, match="failed, so that it has no codes"):
+        exchange.export_index(store, replace(record, status="failed"), tmp_path / "codes.faiss")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        exchange.export_index(store, record, tmp_path / "file" / "codes.faiss")
 
 
 def test_an_export_that_fails_leaves_what_was_there(

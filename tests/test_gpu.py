@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import torch
 
 from hashbench.config import override
 from hashbench.grid import run
+from hashbench.models import disagreement
 from hashbench.registry import methods
+from hashbench.search import Search
 from hashbench.setup import Setup
 from hashbench.spec import Execution
 from hashbench.store import Store
@@ -51,3 +54,17 @@ def test_codes_equal_the_cpus(method: str, tmp_path: Path) -> None:
 )
 def test_trains_encoders(method: str, setup: Setup, tmp_path: Path) -> None:
     assert codes(tmp_path, method, "cuda", setup, "epochs=1")
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "full"])
+def test_a_model_made_here_computes_on_the_cpu(tuning: Literal["frozen", "full"], tmp_path: Path) -> None:
+    config = override(methods.get("dcmh").config_class(), ["epochs=1"])
+    execution = Execution(device="cuda", models=True)
+    setup = Setup(tuning=tuning)
+    (record,) = run("dcmh", setup=setup, config=config, bits=[32], results=tmp_path, execution=execution)
+    assert not record.warnings
+    search = Search(Store(tmp_path), record)
+    for view in ("image", "text"):
+        outputs = search.model.outputs(view, search.side("query", view)[torch.arange(64)])
+        differ, _ = disagreement(outputs.numpy(), search.codes[f"query/{view}"].take(np.arange(64)))
+        assert differ <= 0.001 * outputs.numel(), f"{view}: {differ} of {outputs.numel()} bits differ"

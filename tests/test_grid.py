@@ -233,7 +233,7 @@ def test_a_plan_survives_its_file(diary: Path, tmp_path: Path) -> None:
     setup = replace(SETUP, views=("image", "text"))
     plan = Plan(
         cells=tuple(Cell(setup, cell.spec) for cell in cells()), results=tmp_path, cache=tmp_path / "c",
-        redo=frozenset({"a", "b"}), since=12.5, keep_going=True, at_once=3, lease=7.0,
+        redo=frozenset({"a", "b"}), since=12.5, keep_going=True, at_once=3, lease=7.0, models=True,
     )  # fmt: skip
     plan.write(tmp_path / "plan.json")
     assert Plan.read(tmp_path / "plan.json") == plan

@@ -13,7 +13,7 @@ import pytest
 
 from hashbench.errors import DataError, UsageError
 from hashbench.spec import Spec
-from hashbench.store import SCHEMA, Record, Store, read_record
+from hashbench.store import SCHEMA, Record, Store, facts, read_record, telling
 
 SPEC = Spec(
     method="soda",
@@ -48,6 +48,10 @@ CODES = {
 }
 QUERIES = {"image->text": np.array([0.1, 0.9], np.float32)}
 EVENTS: list[dict[str, Any]] = [{"epoch": 0, "phi1": 0.7}, {"epoch": 1, "phi1": 0.6}]
+
+
+def write_model(path: Path) -> None:
+    path.write_bytes(b"model")
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def test_merging_two_machines_is_copying_folders(store: Store, tmp_path: Path) -
 def test_a_record_means_a_whole_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the disk fill up at the first rename, at the second, and so on."""
     rename = Path.replace
-    for allowed in range(4):  # codes, queries, log, record
+    for allowed in range(5):  # codes, model, queries, log, record
         left = [allowed]
 
         def fill_up(self: Path, target: Path, left: list[int] = left) -> Path:
@@ -114,13 +118,37 @@ def test_a_record_means_a_whole_run(store: Store, monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(Path, "replace", fill_up)
         with pytest.raises(DataError, match=r"could not be written: .*No space left on device$"):
-            store.save(RECORD, CODES, QUERIES, EVENTS)
+            store.save(RECORD, CODES, QUERIES, EVENTS, model=write_model)
         assert store.find(SPEC) is None, "a record without the rest of the run"
         assert not list(store.folder(SPEC).glob(".*")), "a partial file was left"
     monkeypatch.setattr(Path, "replace", rename)
-    store.save(RECORD, CODES, QUERIES, EVENTS)
-    assert store.find(SPEC) == RECORD
+    store.save(RECORD, CODES, QUERIES, EVENTS, model=write_model)
+    assert store.find(SPEC) == RECORD and store.model(RECORD)
     assert np.array_equal(store.codes(RECORD)["query/image"], CODES["query/image"])
+
+
+def test_a_run_has_the_model_of_its_last_making_or_none(store: Store) -> None:
+    store.save(RECORD, CODES, QUERIES, EVENTS)
+    assert store.model(RECORD) is None
+    store.save(RECORD, CODES, QUERIES, EVENTS, model=write_model)
+    found = store.model(RECORD)
+    assert found and found.read_bytes() == b"model" and store.find(SPEC) == RECORD
+    store.rewrite(RECORD, {})
+    assert store.model(RECORD) == found
+    store.save(RECORD, CODES, QUERIES, EVENTS)
+    assert store.model(RECORD) is None, "an old model beside new codes"
+
+
+def test_a_kill_between_model_and_record_leaves_no_run(store: Store) -> None:
+    store.save(RECORD, CODES, QUERIES, EVENTS, model=write_model)
+
+    def killed(path: Path) -> None:
+        path.write_bytes(b"mod")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.save(RECORD, CODES, QUERIES, EVENTS, model=killed)
+    assert store.find(SPEC) is None and store.model(RECORD) is None
 
 
 def test_rewriting_changes_the_record_alone(store: Store) -> None:
@@ -216,3 +244,10 @@ def test_by_prefix(store: Store) -> None:
         store.by_prefix("no key")
     with pytest.raises(UsageError, match="found 3"):
         store.by_prefix("")
+
+
+def test_runs_that_differ_in_their_views_alone_are_told_apart_by_them(store: Store) -> None:
+    three = replace(SPEC, views={**SPEC.views, "tags": "minilm/ef56"})
+    records = [replace(RECORD, spec=replace(spec, seed=seed)) for spec in (SPEC, three) for seed in (0, 1)]
+    assert telling(records) == ["views"]
+    assert [facts(record)["views"] for record in records] == ["image+text"] * 2 + ["image+text+tags"] * 2

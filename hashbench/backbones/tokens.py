@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 
 GROUP = 32
 """Texts of like length that go through the encoder together."""
@@ -18,15 +19,16 @@ class OnTokens(nn.Module):
         self.model, self.pad = model, pad
 
     def forward(self, ids: Tensor) -> Tensor:
-        if self.training or len(ids) <= GROUP:
+        if self.training or is_exporting() or len(ids) <= GROUP:
             return self._embed(ids)
         order = (ids != self.pad).sum(1).argsort(stable=True)  # like lengths together: less padding
         return torch.cat([self._embed(ids[rows]) for rows in order.split(GROUP)])[order.argsort()]
 
     def _embed(self, ids: Tensor) -> Tensor:
         mask = ids != self.pad
-        longest = int(mask.sum(1).max())  # no text of the group is longer; what is cut off is padding alone
-        ids, mask = ids[:, :longest], mask[:, :longest]
+        if not is_exporting():  # which cannot follow numbers
+            longest = int(mask.sum(1).max())  # no text of the group is longer; what is cut off is padding alone
+            ids, mask = ids[:, :longest], mask[:, :longest]
         return self._read(self.model({"input_ids": ids, "attention_mask": mask.long()}), mask)
 
     def _read(self, found: dict[str, Tensor], mask: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ class ClipWordTokens(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         states: Tensor = self.model.encode_text(ids, normalize=False)  # type: ignore[operator]
         end = ids.argmax(1)  # the mark at the end has the largest id of all
-        vectors = states[torch.arange(len(ids), device=ids.device), end]
+        vectors = states[torch.arange(ids.shape[0], device=ids.device), end]
         return sequences(vectors, states[:, 1:], end - 1, self.words)
 
 

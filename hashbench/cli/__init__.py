@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hashbench import __version__
-from hashbench.cli import browse, compare, data, exchange, keep, new, plot, report, run, studies, table
+from hashbench.cli import browse, compare, data, exchange, keep, new, plot, report, run, search, studies, table
 from hashbench.cli.output import complain
 from hashbench.errors import DataError, HashbenchError
 
@@ -31,6 +31,8 @@ app.command("report")(report.report)
 app.command("eval")(keep.evaluate)
 app.command("score")(exchange.score)
 app.command("export")(exchange.export)
+app.command("search")(search.search)
+app.command("serve")(search.serve)
 app.command("list")(browse.list_)
 app.command("show")(browse.show)
 app.command("check")(browse.check)

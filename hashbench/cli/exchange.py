@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ import typer
 
 from hashbench.cli.browse import JsonOption, ResultsOption
 from hashbench.cli.output import complain, print_json, print_results, print_table
+from hashbench.errors import UsageError
 
 
 def score(
@@ -57,22 +59,49 @@ def score(
 
 def export(
     run: Annotated[str, typer.Argument(help="The beginning of a run's key.")],
-    out: Annotated[Path, typer.Option(help="File to write: .mat, .npz or .safetensors.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="File to write. Codes: .mat, .npz, .safetensors or .faiss; a model: .safetensors or .onnx."),
+    ],
+    what: Annotated[Literal["codes", "model"], typer.Option(help="Codes with their labels, or the model.")] = "codes",
+    view: Annotated[str | None, typer.Option(help="Whose codes a FAISS index holds; the first view's.")] = None,
     results: ResultsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a run's codes and labels as the field's toolkits do: q_img q_txt r_img r_txt q_l r_l."""
+    """Write a run's codes as the field's toolkits do (q_img q_txt r_img r_txt q_l r_l), as an index, or its model."""
     from hashbench import exchange
     from hashbench.paths import results_dir
     from hashbench.store import Store
 
     store = Store(results or results_dir())
     record = store.by_prefix(run)
-    shapes = exchange.export(store, record, out)
-    if json:
-        print_json({"file": str(out), "key": record.key, "arrays": shapes})
-        return
-    print_table(str(out), ["name", "shape"], list(shapes.items()))
+    is_index = what == "codes" and out.suffix.lower() == ".faiss"
+    if view and not is_index:
+        raise UsageError(f"--view {view}: only a FAISS index holds one view; all of them go into {out.name}")
+    if what == "model":
+        from hashbench.model_export import export_model
+
+        files = export_model(store, record, out)
+        if json:
+            print_json([{**asdict(each), "key": record.key} for each in files])
+            return
+        for each in files:
+            typer.echo(f"{each.file}: {', '.join(each.views)}")
+            if each.tried:
+                near = f"; at the other {each.differ} its output is 0 but for rounding" if each.differ else ""
+                typer.echo(f"  gives {each.tried - each.differ} of {each.tried} stored bits again{near}")
+    elif is_index:
+        held, items = exchange.export_index(store, record, out, view)
+        if json:
+            print_json({"file": str(out), "key": record.key, "view": held, "items": items, "bits": record.spec.bits})
+            return
+        typer.echo(f"{out}: {items} codes of {record.spec.bits} bits, {held}; ids are rows of {record.spec.dataset}")
+    else:
+        shapes = exchange.export(store, record, out)
+        if json:
+            print_json({"file": str(out), "key": record.key, "arrays": shapes})
+            return
+        print_table(str(out), ["name", "shape"], list(shapes.items()))
 
 
 def _in_reading_order(metrics: dict[str, float]) -> list[str]:

@@ -44,6 +44,9 @@ def run(
     workers: Annotated[int, typer.Option(min=0, help="Runs at the same time; 0: as many as there are cores.")] = 0,
     results: Annotated[Path | None, typer.Option(help="Folder of the records.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False,
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Keep the codes alone; search and export of models need the model.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -78,7 +81,8 @@ def run(
     if dry_run:
         _print_plan(bench, specs, records, json)
         return
-    execution = Execution(device=bench.device, workers=workers or _fitting_workers(bench), force=force)
+    execution = Execution(device=bench.device, workers=workers or _fitting_workers(bench), force=force,
+                          models=not no_model)  # fmt: skip
     from hashbench.cli.progress import Progress
 
     try:

@@ -34,6 +34,7 @@ EngineOptions = Annotated[
 Retry = Annotated[str | None, typer.Option(help="Run again what ended so: failed, diverged, skipped.")]
 Only = Annotated[list[str] | None, typer.Option(help="name=value[,value]: only these arms; repeat it.")]
 Limit = Annotated[int | None, typer.Option(min=0, help="Make no more runs than that this time.")]
+Models = Annotated[bool, typer.Option("--models", help="Keep the models of what runs now, for search and export.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it takes, and stop.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder of table and figures; studies/NAME-SIZE in the results.")]
@@ -45,8 +46,8 @@ StudyArgument = Annotated[str | None, typer.Argument(help="Name of a built-in st
 def study(
     name: StudyArgument = None, full: Full = False, workers: Workers = 0, devices: Devices = None,
     per_device: PerDevice = 1, engine: EngineName = "local", engine_option: EngineOptions = None, retry: Retry = None,
-    only: Only = None, limit: Limit = None, dry_run: DryRun = False, results: ResultsOption = None,
-    out: OutOption = None, json: JsonOption = False, quiet: Quiet = False,
+    only: Only = None, limit: Limit = None, models: Models = False, dry_run: DryRun = False,
+    results: ResultsOption = None, out: OutOption = None, json: JsonOption = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Answer a question: run what is not done of a study, print its table, draw it, say what it shows.
 
@@ -70,7 +71,7 @@ def study(
         _tell(outlook(found, planned, records), found, json)
         return
     again = _statuses(retry)
-    execution = _execution(planned, workers, devices, per_device, engine, engine_option)
+    execution = replace(_execution(planned, workers, devices, per_device, engine, engine_option), models=models)
     from hashbench.cli.progress import Progress
 
     if not (quiet or json):

@@ -81,6 +81,13 @@ def test_soda_learns(hashbench: Hashbench) -> None:
         assert metrics["map@all"] > metrics["chance"] + 0.25
 
 
+def test_the_model_is_kept_unless_it_is_not_wanted(hashbench: Hashbench, tmp_path: Path) -> None:
+    command = ("run", "--method", "cca-itq", *SMALL, "--bits", "4,6", "--workers", "2")
+    for words, models in ((("--no-model",), 0), ((), 0), (("--force",), 2)):
+        assert hashbench(*command, *words).code == 0
+        assert len(list(tmp_path.rglob("model.safetensors"))) == models
+
+
 def test_dry_run_writes_nothing(hashbench: Hashbench, tmp_path: Path) -> None:
     done = hashbench("run", "--method", "soda", *QUICK, "--seeds", "0-2", "--dry-run")
     assert done.code == 0 and done.out.count("to run") == 3 and "shapes@1" in done.out
@@ -185,6 +192,14 @@ def test_bf16_is_another_run(hashbench: Hashbench, method: tuple[str, ...]) -> N
     done = hashbench("run", "--method", *method, *SMALL, *settings, "--bits", "6", "--precision", "bf16", "--json")
     assert done.code == 0, done.err
     assert done.json[0]["spec"]["precision"] == "bf16"
+
+
+def test_bf16_sees_its_own_steps(hashbench: Hashbench) -> None:
+    """Weights that autocast remembers would give the codes of the first step for ever."""
+    settings = ("--method", "dcmh", *SMALL, "--bits", "16", "--precision", "bf16", "--json")
+    short, long = (hashbench("run", *settings, "--set", f"epochs={epochs}").json[0] for epochs in (1, 5))
+    assert short["code_digests"] != long["code_digests"]
+    assert long["metrics"]["image->text"]["map@all"] > short["metrics"]["image->text"]["map@all"]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,9 @@ def test_a_failing_cell_is_told_and_tried_again_on_request(hashbench: Hashbench,
     assert hashbench("grid", study, "--retry", "lost").code == 2
     only = hashbench("grid", study, "--only", "method=random", "--limit", 1)
     assert only.code == 0 and "exploding" not in only.out
+    assert not list((tmp_path / "results").rglob("model.safetensors")), "models are kept where they are asked for"
+    kept = hashbench("grid", study, "--only", "method=random", "--models", "--results", tmp_path / "kept")
+    assert kept.code == 0 and len(list((tmp_path / "kept").rglob("model.safetensors"))) == 2
 
 
 @pytest.mark.parametrize(
