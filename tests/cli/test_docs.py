@@ -118,6 +118,19 @@ def test_the_table_of_methods_is_the_one_that_was_measured() -> None:
         assert f"| `{name}` | {methods.get(name).needs.labels} | {' | '.join(cells)} | {tasks[0]['won']} |" in shown
 
 
+def test_the_answers_are_those_that_were_measured() -> None:
+    """docs/answers/NAME.csv is the table.csv of hashbench ablate NAME."""
+    for section in (ROOT / "docs" / "answers.md").read_text().split("\n## ")[1:]:
+        rows = [
+            row
+            for name in re.findall(r"`(?:hashbench ablate )?([\w-]+)`", section.splitlines()[0])
+            for row in csv.DictReader((ROOT / "docs" / "answers" / f"{name}.csv").open())
+        ]
+        measured = {_with_deviation(row, "") for row in rows}
+        shown = re.findall(r"\.\d{4} ± \.\d{4}", section)
+        assert len(shown) >= 6 and set(shown) <= measured, set(shown) - measured
+
+
 def _with_deviation(row: dict[str, str], kind: str) -> str:
     mean, deviation = row[f"{kind}mean"], row[f"{kind}deviation"]
     return f"{decimals(float(mean))} ± {decimals(float(deviation))}"
