@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from hashbench.config import Config, did_you_mean, digest, is_frozen, override, with_preset
 from hashbench.errors import Diverged, UsageError
 from hashbench.method import Codes, Hasher, Incompatible, Items, Kind, Method, Needs, Paper, Run, Stage, View, isolated
+from hashbench.models import Untraceable, disagreement, trace
 from hashbench.retrieval import AnyCodes, RealCodes, evaluate, pack
 from hashbench.testing.fresh import Fresh, fresh, require_light_import
 from hashbench.testing.report import Broken, Check, NotApplicable, Report, bind, excused, judge, require
@@ -229,6 +230,21 @@ def check_saves(cls: AnyMethod) -> None:
     _require_same(_codes(kept, items), _codes(other, items), "a loaded hasher differs from the stored one")
 
 
+def check_can_be_kept(cls: AnyMethod) -> None:
+    """The work of a hash function can be written down as steps, which give its codes; search and export need it."""
+    items = _items(cls)
+    hasher = _train(cls, items)
+    for name, view in items.views.items():
+        rows = view.batch(torch.arange(len(view)))
+        try:
+            outputs = trace(hasher.modules[name], rows[[0, 0]])(rows).float().numpy()
+        except Untraceable as error:
+            raise Broken(f"{name}: {error}") from error
+        wanted = hasher.outputs(name, view).numpy()
+        codes = RealCodes(wanted) if cls.real_valued else pack(wanted >= 0)
+        require(disagreement(outputs, codes)[1] == 0, f"{name}: the steps that were written down give other codes")
+
+
 def check_learns(cls: AnyMethod) -> None:
     """On separable data, MAP of unseen items beats chance by 0.25 between every two views."""
     train, test = _items(cls), _items(cls, seed=1)
@@ -405,6 +421,7 @@ LAWS = (
     check_stages_are_transparent,
     check_stages_name_their_settings,
     check_saves,
+    check_can_be_kept,
     check_learns,
     check_more_views,
 )

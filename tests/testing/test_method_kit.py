@@ -454,6 +454,16 @@ class LooksAtNeighbours(Good):
         return nn.Sequential(super().head(view, run), Centre())
 
 
+class OneNumberOfRows(nn.Module):
+    def forward(self, out: Tensor) -> Tensor:
+        return out + torch.zeros(len(out), 1)
+
+
+class CountsRows(Good):
+    def head(self, view: View, run: Run) -> nn.Module:
+        return nn.Sequential(super().head(view, run), OneNumberOfRows())
+
+
 class Counter(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -674,6 +684,7 @@ BREAKS: dict[Any, dict[str, str]] = {
     LooksAtNeighbours: {"check_rows_are_independent": "change with the batch"},
     CountsCalls: {"check_rows_are_independent": "change with the batch"},
     Unsaveable: {"check_saves": "differs from the stored one"},
+    CountsRows: {"check_can_be_kept": "len(rows) is not"},
     SavesObjects: {"check_saves": "no tensor in the state"},
     Random: {"check_learns": "chance"},
     GuessesLabels: {"check_labels_are_asked_for": "runs without labels"},
