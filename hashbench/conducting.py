@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -228,12 +229,13 @@ class Outlook:
 
 def outlook(study: Study, planned: Sequence[Trial], records: Store, lease: float = LEASE) -> Outlook:
     """Where a study stands. Reads records and claims, and changes nothing."""
+    winners = [_winner(trial, study, records)[1] if study.tune else () for trial in planned]
     cells = {
         cell.spec.key: cell
-        for trial in planned
-        for of in (trial.own, *trial.candidates.values())
+        for trial, won in zip(planned, winners, strict=True)
+        for of in (trial.own, *trial.candidates.values(), won)
         for cell in of
-    }  # fmt: skip
+    }
     found = {key: record for key, cell in cells.items() if (record := records.find(cell.spec))}
     rest = [cell.spec for key, cell in cells.items() if key not in found]
     at_work = [(spec, now) for spec in rest if (now := holder(records.folder(spec), lease))]
@@ -250,9 +252,15 @@ def outlook(study: Study, planned: Sequence[Trial], records: Store, lease: float
         seconds=Timing(measured).left(rest, [], 1),
         bytes=len(rest) * (max(sizes) if sizes else 200_000),
         peak_bytes=max((record.cost["peak_bytes"] for record in like if "peak_bytes" in record.cost), default=None),
-        after_tuning=sum(len(trial.own) for trial in planned) if study.tune else 0,
+        after_tuning=sum(len(t.own) for t, won in zip(planned, winners, strict=True) if study.tune and not won),
     )
 
 
 def _bytes(records: Store, record: Record) -> int:
-    return sum(file.stat().st_size for file in records.folder(record.spec).iterdir())
+    """Of the files of a run, models apart, which studies keep only where they are asked to."""
+    total = 0
+    for file in records.folder(record.spec).iterdir():
+        if file != records.model(record):
+            with suppress(FileNotFoundError):  # written elsewhere at this moment
+                total += file.stat().st_size
+    return total

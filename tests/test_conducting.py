@@ -148,6 +148,19 @@ def test_where_a_study_stands(tmp_path: Path) -> None:
     assert at_work.statuses == {"done": 2, "at work": 1, "to run": 3} and at_work.at_work[0][1].doing == "train 2/9"
 
 
+def test_a_tuned_study_is_done_when_its_winners_are(tmp_path: Path) -> None:
+    store, own = Store(tmp_path / "results"), study(tmp_path, TUNE)
+    before = outlook(own, trials(own), store)
+    conduct(own, trials(own), store, limit=before.statuses["to run"])
+    chosen = outlook(own, trials(own), store)
+    assert before.after_tuning == 4 and chosen.after_tuning == 0
+    conduct(own, trials(own), store)
+    after = outlook(own, trials(own), store)
+    records = store.read_all()[0]
+    assert after.statuses == {"done": len(records), "at work": 0, "to run": 0} and after.after_tuning == 0
+    assert len(records) - before.statuses["to run"] == chosen.statuses["to run"]
+
+
 def test_the_table_and_the_comparisons_are_those_of_the_records(tmp_path: Path) -> None:
     store, own = Store(tmp_path / "results"), study(tmp_path)
     found = conduct(own, trials(own), store)

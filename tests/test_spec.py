@@ -40,6 +40,7 @@ OTHER: dict[str, Any] = {
     "bits": 64,
     "seed": 1,
     "precision": "bf16",
+    "precision_version": 2,
     "conditions": {"label_drop": 0.3},
 }
 
