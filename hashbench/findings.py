@@ -170,7 +170,8 @@ def _named(comparison: Comparison) -> str:
     own = {name: value for name, value in comparison.result.arm.choice.items() if name != "bits"}
     changed = {name: value for name, value in own.items() if partner.get(name) != value}
     same = {name: value for name, value in own.items() if name not in changed}
-    label = " ".join(map(str, changed.values())) + (f" ({in_settings(same)})" if same else "")
+    label = in_settings(changed) if len(changed) > 1 else " ".join(map(str, changed.values()))
+    label += f" ({in_settings(same)})" if same else ""
     return f"{label} {difference.mean:+.4f}{doubt}".replace("+0.", "+.").replace("-0.", "-.")
 
 

@@ -14,7 +14,8 @@ import pytest
 from hashbench.cli import main
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--dataset", "shapes", "--image-backbone", "lite@32", "--text-backbone", "bow")
+SEEN = ("--dataset", "shapes", "--image-backbone", "lite@32", "--text-backbone", "bow")
+SMALL = (*SEEN, "--no-model")
 
 
 @dataclass

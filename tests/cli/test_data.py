@@ -14,7 +14,7 @@ from .conftest import Hashbench
 SHARED = Path(__file__).parents[2] / "../shared/data"
 OFFICIAL = ("mirflickr25k", "nuswide", "coco", "iaprtc12", "wikipedia", "xmedia")
 QUICK = ("--bits", 8, "--set", "epochs=1")
-SMALL = ("--image-backbone", "lite@32", "--text-backbone", "bow")
+SMALL = ("--image-backbone", "lite@32", "--text-backbone", "bow", "--no-model")
 
 
 def own_views(path: Path, n: int = 200) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,24 @@ from tests.report.made import stored
 
 from .conftest import SMALL, Hashbench
 from .test_studies import STUDY
+
+ONE_RUN = """
+question = "Are two arms one?"
+[fixed]
+dataset = "shapes"
+image_backbone = "lite@32"
+text_backbone = "bow"
+bits = 16
+method = "counted"
+[[arms]]
+name = "one"
+[[arms]]
+name = "other"
+value = 0
+[[arms]]
+name = "third"
+value = 1
+"""
 
 
 @pytest.fixture
@@ -35,11 +55,52 @@ def test_everything_that_is_stored_stands_in_one_file(hashbench: Hashbench, stor
 
 
 def test_conditions_choose_runs_and_stand_in_the_command(hashbench: Hashbench, store: Store, tmp_path: Path) -> None:
-    done = hashbench("report", "--where", "method=dcmh", "-o", "sub/mine.html", "--no-images")
+    done = hashbench("report", "--where", "method=dcmh", "-o", "sub/my page.html", "--no-images")
     assert done.code == 0, done.err
-    text = (tmp_path / "sub" / "mine.html").read_text()
+    text = (tmp_path / "sub" / "my page.html").read_text()
     assert len(re.findall("<tr data-arm=", text)) == 1 and ">cvh" not in text
-    assert "<code>hashbench report --where method=dcmh --no-images</code>" in text
+    assert _commands(text)["report"] == [
+        "hashbench report --where method=dcmh --no-images -o 'sub/my page.html'"
+    ]
+
+
+def test_commands_find_the_folder_of_the_records(
+    hashbench: Hashbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTED_DIARY", str(tmp_path / "diary"))
+    (tmp_path / "own.toml").write_text(STUDY)
+    elsewhere = ("--results", "my runs")
+    hashbench("run", "--method", "random", *SMALL, "--bits", "16", "--workers", "1", *elsewhere)
+    for study in ((), ("own.toml",)):
+        before = hashbench("report", *study, *elsewhere)
+        assert before.code == 0, before.err
+        commands = _commands((tmp_path / "report.html").read_text())
+        assert commands["report"] == [shlex.join(["hashbench", "report", *study, *elsewhere])]
+        assert commands["ablate"] == [shlex.join(["hashbench", "ablate", *study, *elsewhere])] * len(study)
+        (run,) = commands["run"]
+        planned = hashbench(*shlex.split(run)[1:], "--dry-run", "--json")
+        assert [each["state"] for each in planned.json["runs"]] == ["done"]
+
+
+def _commands(page: str) -> dict[str, list[str]]:
+    """The commands that stand in a page, by what they do."""
+    found: dict[str, list[str]] = {"report": [], "ablate": [], "run": []}
+    for command in re.findall(r"<code>(hashbench [^<]+)</code>", page):
+        found[command.split()[1]].append(html.unescape(command))
+    return found
+
+
+def test_arms_with_one_and_the_same_run_are_both_named(
+    hashbench: Hashbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTED_DIARY", str(tmp_path / "diary"))
+    (tmp_path / "own.toml").write_text(ONE_RUN)
+    done = hashbench("ablate", "own.toml", "--workers", "1", "-q")
+    assert done.code == 0, done.err
+    assert hashbench("report", "own.toml").code == 0
+    text = (tmp_path / "report.html").read_text()
+    assert len(re.findall("<tr data-arm=", text)) == 2
+    assert "<dt><bdi>one = other</bdi></dt>" in text and "<dt><bdi>third</bdi></dt>" in text
 
 
 def test_a_study_is_reported_with_its_answer(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from .conftest import ROOT, SMALL, Hashbench
+from .conftest import ROOT, SEEN, Hashbench
 
-RUN = ("run", "--method", "cca-itq", *SMALL, "--bits", "5", "--json")
+RUN = ("run", "--method", "cca-itq", *SEEN, "--bits", "5", "--json")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_page_on_search_is_true(hashbench: Hashbench, tmp_path: Path) -> Non
     for command in commands:
         words = [run["key"][:8] if word == "RUN" else word for word in shlex.split(command, comments=True)]
         if words[0] == "run":
-            words = [*words, *SMALL, "--dry-run"]
+            words = [*words, *SEEN, "--dry-run"]
         done = hashbench(words[0], "--help") if words[0] == "serve" else hashbench(*words)
         assert done.code == 0, f"{command}: {done.err}"
     for python in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

@@ -10,7 +10,7 @@ from .conftest import SMALL, Hashbench
 from .test_data import own_views
 
 READABLE = ("--dataset", "shapes", "--image-backbone", "lite@32", "--text-backbone", "minilm")
-MITH = ("run", "--method", "mith", "--bits", "8", "-q", "--set", "epochs=1", "--set", "width=32")
+MITH = ("run", "--method", "mith", "--bits", "8", "-q", "--no-model", "--set", "epochs=1", "--set", "width=32")
 
 
 @pytest.fixture
