@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from hashbench.dataset import Dataset, Vectors, rank_by_id
 from hashbench.errors import UsageError
 from hashbench.measuring import rows_with, stored
-from hashbench.retrieval import nearest
+from hashbench.retrieval import AnyCodes, nearest
 from hashbench.store import Record, Store
 
 SEED = 1
@@ -52,12 +53,19 @@ def examples(store: Store, record: Record, task: str, queries: int = 8, top: int
     if task not in record.metrics:
         raise UsageError(f"task {task!r}: run {record.key[:16]} has {', '.join(record.metrics) or 'none'}")
     dataset, codes = stored(store, record)
+    return dataset, examples_of(dataset, codes, task, queries, top)
+
+
+def examples_of(
+    dataset: Dataset, codes: Mapping[str, AnyCodes], task: str, queries: int = 8, top: int = 10
+) -> list[Example]:
+    """Some queries of a task with what the codes of a run find; see :func:`hashbench.measuring.stored`."""
     asking, _, answering = task.partition("->")
     ask, found = rows_with(dataset, "query", asking), rows_with(dataset, "database", answering)
     keep = dataset.split.searched("query")[dataset.present(answering)[dataset.split.database]]
     chosen = rank_by_id([dataset.ids[row] for row in ask], SEED)[:queries]
     rows, distances = nearest(codes[f"query/{asking}"].take(chosen), codes[f"database/{answering}"].take(keep), top)
-    return dataset, [
+    return [
         Example(task, int(ask[at]), _words(dataset, dataset.labels[ask[at]]), tuple(
             Hit(int(row), float(distance), _words(dataset, dataset.labels[row] & dataset.labels[ask[at]]))
             for row, distance in zip(found[keep][of], far, strict=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import io
-import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from hashbench import registry
 from hashbench.backbone import Backbone, Modality, open_backbone
 from hashbench.config import did_you_mean, digest
 from hashbench.dataset import Dataset, Vectors
@@ -24,6 +21,7 @@ from hashbench.labelled import AS_GIVEN
 from hashbench.measuring import in_order, rows_with, stored
 from hashbench.method import Rows
 from hashbench.models import Model, codes_of
+from hashbench.repeat import command_of
 from hashbench.retrieval import AnyCodes, RealCodes, nearest
 from hashbench.store import Record, Store
 
@@ -229,7 +227,7 @@ def model_of(store: Store, record: Record) -> Model:
         UsageError: the run is not done, or was kept without its model.
         DataError: the model is damaged, or another run's.
     """
-    name = f"run {record.key[:16]}"
+    name, again = f"run {record.key[:16]}", command_of([record], store, "--force")
     if record.status != "done":
         raise UsageError(f"{name}: {record.status}, so that it has no model: {record.reason}")
     path = store.model(record)
@@ -237,38 +235,11 @@ def model_of(store: Store, record: Record) -> Model:
         why = next((each for each in record.warnings if each.startswith("the model was not kept")), "")
         if record.spec.protocol == AS_GIVEN.id:
             why = "its codes came from a file, without a model"
-        raise UsageError(
-            f"{name}: {why}" if why else f"{name} was kept without its model; make it with: {again(record)}"
-        )
+        raise UsageError(f"{name}: {why}" if why else f"{name} was kept without its model; make it with: {again}")
     try:
         model = Model.read(path)
     except DataError as error:
-        raise DataError(f"{error}; make it anew with: {again(record)}") from error
+        raise DataError(f"{error}; make it anew with: {again}") from error
     if (model.about["key"], model.about["codes"]) != (record.key, digest(record.code_digests)):
-        raise DataError(f"{path}: the model of other codes; make it anew with: {again(record)}")
+        raise DataError(f"{path}: the model of other codes; make it anew with: {again}")
     return model
-
-
-def again(record: Record) -> str:
-    """The command that makes a run once more, with its model."""
-    spec = record.spec
-    names = {view: identity.partition(" ")[0].removesuffix("+tokens") for view, identity in spec.views.items()}
-    told = ["hashbench", "run", "--method", spec.method, "--dataset", spec.dataset, "--protocol", spec.protocol]
-    told += ["--views", ",".join(view for view in names if view != "label")]
-    for view in ("image", "text", "label"):
-        if names.get(view, "given") != "given":
-            told += [f"--{view}-backbone", names[view]]
-    if spec.tuning != "frozen":
-        told += ["--tuning", spec.tuning]
-    if spec.precision != "fp32":
-        told += ["--precision", spec.precision]
-    for name, value in spec.conditions.items():
-        told += [f"--{name.replace('_', '-')}", str(value)]
-    default: dict[str, Any] = {}
-    with suppress(UsageError):  # a method that is not installed here: all of its settings are told
-        default = vars(registry.methods.get(spec.method).config_class())
-    settings = {**spec.config, **record.settings}
-    for name, value in settings.items():
-        if name not in default or default[name] != value:
-            told += ["--set", f"{name}={value}"]
-    return shlex.join([*told, "--bits", str(spec.bits), "--seeds", str(spec.seed), "--force"])

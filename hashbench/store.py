@@ -284,6 +284,17 @@ def own_metric(records: Sequence[Record]) -> str:
     return own if all(own in metrics for record in records for metrics in record.metrics.values()) else "map@all"
 
 
+def has_binary_codes(record: Record) -> bool:
+    """Whether codes are binary: real-valued ones have curves over ranks alone, as they have no Hamming radius."""
+    curves = [name for of_task in record.curves.values() for name in of_task]
+    return "radius/radius" in curves or not curves
+
+
+def bytes_of_a_code(record: Record) -> int:
+    """What the store keeps of one item in one view: an eighth of a byte a bit, four a real number."""
+    return -(-record.spec.bits // 8) if has_binary_codes(record) else 4 * record.spec.bits
+
+
 def provenance(device: str) -> dict[str, Any]:
     """Where and with what a run is made: for people, never for the key."""
     return {

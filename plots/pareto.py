@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hashbench.errors import UsageError
 from hashbench.plot import Plot
+from hashbench.store import bytes_of_a_code
 
 from ._arms import Columns, arms, caption, measured, over_seeds
 from .style import arrow, canvas, legend, looks, name_points, styled
@@ -42,7 +43,7 @@ class Pareto(Plot):
             "arm": arms(timed, apart=("bits",) if kind == "size" else ()),
             "bits": [record.spec.bits for record in timed],
             "items_per_second": [record.cost.get("items_per_second", np.nan) for record in timed],
-            "bytes": [_bytes(record) for record in timed],
+            "bytes": [float(bytes_of_a_code(record)) for record in timed],
             "machine": [str(record.provenance.get("device", "unknown")) for record in timed],
         }
         devices = ", ".join(dict.fromkeys(of_run["machine"]))
@@ -130,9 +131,3 @@ def _speeds(row: Any) -> tuple[float, float]:
     """One deviation to each side, on a logarithmic axis no farther down than to a tenth."""
     at, deviation = row.items_per_second, row.speed_deviation
     return max(at - deviation, at / 10), at + deviation
-
-
-def _bytes(record: Record) -> float:
-    """Of one code as the store keeps it; only binary codes have a curve over Hamming's radius."""
-    binary = any("radius/radius" in curves for curves in record.curves.values())
-    return float(-(-record.spec.bits // 8) if binary else 4 * record.spec.bits)

@@ -20,7 +20,7 @@ from hashbench.examples import examples
 from hashbench.report import formats
 from hashbench.report.page import html, page_of
 from hashbench.report.page.html import as_data, client, duration, intervals, signed, size
-from hashbench.report.page.making import command_of, copies, short_settings
+from hashbench.report.page.making import copies, short_settings
 from hashbench.report.page.model import Chosen, Delta, Page, Section, StudyPart
 from hashbench.report.stored import table_of
 from hashbench.store import Record, Store
@@ -205,6 +205,19 @@ def test_cost_is_the_mean_of_the_runs(section: Section) -> None:
     assert cost.index_bytes == 2 * database and costs["real", 16].index_bytes == 64 * database
 
 
+def test_the_data_is_opened_once_and_then_once_for_each_arm_with_examples(
+    store: Store, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    codes = Store.codes
+    monkeypatch.setattr(Store, "codes", lambda self, record: read.append(record.key) or codes(self, record))
+    mine = [record for record in records if record.spec.protocol == "nasty@1"]
+    (found,) = page_of(mine, store, command="").sections
+    answering = {(answer.arm, answer.key) for example in found.examples for answer in example.answers}
+    assert {example.task for example in found.examples} == {0, 1}
+    assert sorted(key[:16] for key in read[1:]) == sorted(key for _, key in answering)
+
+
 def test_nothing_to_report_is_said(store: Store, records: list[Record]) -> None:
     with pytest.raises(UsageError, match=r"no finished run like that in .*; hashbench run makes one"):
         page_of([record for record in records if record.status == "failed"], store, command="")
@@ -218,20 +231,29 @@ def test_data_that_is_gone_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.M
     assert found.points[0].classes == [] and found.groups
 
 
-def test_a_command_says_what_is_not_usual(tmp_path: Path) -> None:
+def test_what_the_best_are_compared_with_stands_beside_them(tmp_path: Path, nasty: None) -> None:
+    """Nine arms, the better the less noise; those of even places are compared with the worst, the others with none."""
     store = Store(tmp_path)
-    runs = [
-        stored(store, "soda", bits=bits, seed=1, config={"alpha": 0.5, "teacher_epochs": None, "heads": "x y"},
-               conditions={"label_drop": 0.2})
-        for bits in (16, 32)
-    ]  # fmt: skip
-    assert command_of(runs) == (
-        "hashbench run --method soda --dataset mirflickr25k --protocol mir-a-mith@1 --views image,text "
-        "--image-backbone lite --text-backbone bow --label-drop 0.2 --set alpha=0.5 --set 'heads=x y' --bits 16,32 "
-        "--seeds 1"
-    )
-    fast = [replace(r, spec=replace(r.spec, tuning="full", precision="bf16", method="gone")) for r in runs[:1]]
-    assert "--tuning full --precision bf16" in command_of(fast) and "--set teacher_epochs=None" in command_of(fast)
+    records = [
+        made(store, "soda", bits=32, noise=0.3 * at + (40.0 if at == 8 else 0.0), config={"alpha": at})
+        for at in range(9)
+    ]
+    partners = {record.key: records[8].key for record in records[:8:2]}
+    part = StudyPart(
+        name="mine", size="quick", question="", about="", answers=(), deltas=(), chosen=(),
+        names={record.key: f"arm {at}" for at, record in enumerate(records)}, partners=partners, statuses={},
+        problems={},
+    )  # fmt: skip
+    (found,) = page_of(records, store, command="", study=part).sections
+    names = [found.arms[arm].name for arm in found.lead]
+    by_place = [arm.name for arm in sorted(found.arms, key=lambda arm: arm.place)]
+    assert by_place[-1] == "arm 8" and sorted(names) == sorted(by_place)
+    assert [name for name in names if name != "arm 8"] == by_place[:-1]
+    first = next(at for at, name in enumerate(by_place) if name in ("arm 0", "arm 2", "arm 4", "arm 6"))
+    assert names[first + 1] == "arm 8"
+    assert {answer.arm for example in found.examples for answer in example.answers} == set(found.lead[:4])
+    (alone,) = page_of(records, store, command="").sections
+    assert [alone.arms[arm].place for arm in alone.lead] == list(range(9))
 
 
 # the file
@@ -311,7 +333,7 @@ def test_what_a_study_says_stands_in_its_report(store: Store, records: list[Reco
     names = {record.key: "mild" for record in records if record.spec.config == {"alpha": 0.2}}
     part = StudyPart(
         name="mine", size="quick", question="Does <b> matter?", about="", answers=("a<b",), deltas=deltas,
-        chosen=chosen, names=names, statuses={"done": 3, "to run": 2}, problems={"arm": "no weights"},
+        chosen=chosen, names=names, partners={}, statuses={"done": 3, "to run": 2}, problems={"arm": "no weights"},
     )  # fmt: skip
     text = html(page_of(records, store, command="hashbench report mine", study=part, repeat="hashbench ablate mine"))
     found = page_of(records, store, command="", study=part).sections[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from hashbench import grid
 from hashbench.errors import DataError, UsageError
 from hashbench.model_export import export_model
 from hashbench.models import Model
-from hashbench.registry import methods
+from hashbench.repeat import command_of
 from hashbench.retrieval import nearest
-from hashbench.search import Search, again, read_picture
+from hashbench.search import Search, read_picture
 from hashbench.setup import Setup
 from hashbench.spec import Execution
-from hashbench.store import Record, Store
+from hashbench.store import Store
 
 from .conftest import SETUP, Made, make
 
@@ -154,7 +153,8 @@ def test_a_run_without_a_model_names_the_command_that_makes_it(tmp_path: Path, m
     (store.folder(record.spec) / "model.safetensors").unlink()
     with pytest.raises(UsageError) as caught:
         Search(store, record)
-    assert str(caught.value).endswith(f"kept without its model; make it with: {again(record)}")
+    again = command_of([record], store, "--force")
+    assert str(caught.value).endswith(f"kept without its model; make it with: {again}")
 
 
 def test_a_warning_says_why_there_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ def test_damage_and_other_runs_models_are_told(tmp_path: Path) -> None:
         mine.write_bytes(content)
         with pytest.raises(DataError, match=said) as caught:
             Search(store, record)
-        assert str(caught.value).endswith(again(record)) and "\n" not in str(caught.value)
+        assert str(caught.value).endswith(command_of([record], store, "--force")) and "\n" not in str(caught.value)
 
 
 def test_another_backbone_under_the_same_name_is_refused(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,33 +222,3 @@ def test_models_are_kept_on_demand_alone(tmp_path: Path) -> None:
                              execution=Execution(models=models, force=True))  # fmt: skip
         assert (Store(tmp_path).model(record) is not None) == models
         assert ("model_seconds" in record.cost) == models
-
-
-@pytest.mark.parametrize(
-    ("method", "setup"),
-    [
-        ("dcmh", replace(SETUP, views=("image", "text"))),
-        ("soda", replace(SETUP, backbones={**SETUP.backbones, "label": "minilm"}, precision="bf16")),
-        ("dcmh", Setup(dataset="shapes", protocol="shapes-swapped@1", backbones={"image": "resnet10t:scratch@32"},
-                       tuning="full")),
-    ],
-)  # fmt: skip
-def test_the_command_that_makes_a_run_makes_that_run(
-    method: str, setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import json
-    import sys
-
-    from hashbench.cli import main
-    from hashbench.conditions import Conditions
-    from hashbench.runner import Bench
-
-    bench = Bench(replace(setup, conditions=Conditions(label_drop=0.25, text_junk=2)))
-    config = replace(methods.get(method).config_class(), epochs=7)  # type: ignore[type-var]
-    (spec,) = grid.specs_of(bench, method, config, [24], [3])
-    words = shlex.split(again(Record(spec=spec, status="done", settings=vars(config))))
-    monkeypatch.setattr(sys, "argv", [*words, "--dry-run", "--json", "--results", str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"^0$"):
-        main()
-    (planned,) = json.loads(capsys.readouterr().out)["runs"]
-    assert planned["key"] == spec.key

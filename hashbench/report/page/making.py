@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
-import shlex
 import statistics
 import time
 from collections import Counter
@@ -15,13 +13,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hashbench import registry
 from hashbench.dataset import Dataset
 from hashbench.errors import HashbenchError, UsageError
-from hashbench.examples import examples, thumbnail, words
-from hashbench.labelled import AS_GIVEN
+from hashbench.examples import examples_of, thumbnail, words
 from hashbench.measuring import rows_with, stored
 from hashbench.printing import decimals
+from hashbench.repeat import command_of
 from hashbench.report import formats
 from hashbench.report.page.model import (
     Answer,
@@ -44,7 +41,7 @@ from hashbench.report.stored import Arm as Told
 from hashbench.report.stored import Notes, arms, by_protocol, table_of
 from hashbench.report.tables import Cell, Row, Table
 from hashbench.retrieval import definition
-from hashbench.store import Record, Store, facts, own_metric, telling
+from hashbench.store import Record, Store, bytes_of_a_code, facts, has_binary_codes, own_metric, telling
 
 PLACES = 4
 """Decimals of a curve's points: a page of hundreds of curves stays small."""
@@ -80,8 +77,7 @@ def page_of(
     groups = sorted(by_protocol(records), key=lambda of: (-len(of), of[0].spec.dataset, of[0].spec.protocol))
     if not groups:
         raise UsageError(f"no finished run like that in {store.root}; hashbench run makes one")
-    names = study.names if study else {}
-    made = [_section(f"p{at}", of, store, names, images, notes) for at, of in enumerate(groups)]
+    made = [_section(f"p{at}", of, store, study, images, notes) for at, of in enumerate(groups)]
     titles = Counter(section.title for section in made)
     sections = tuple(
         replace(section, title=f"{section.title}, split {of[0].spec.split[:8]}, evaluation {of[0].evaluation_version}")
@@ -111,7 +107,7 @@ def page_of(
 
 
 def _section(
-    id: str, records: Sequence[Record], store: Store, names: Mapping[str, str], images: bool, notes: Notes | None
+    id: str, records: Sequence[Record], store: Store, study: StudyPart | None, images: bool, notes: Notes | None
 ) -> Section:
     metric = own_metric(records)
     records = [record for record in records if any(metric in values for values in record.metrics.values())]
@@ -127,17 +123,16 @@ def _section(
     runs = [grouped[of] for of in known]
     points = _points(runs, tasks, metric)
     places = _places([row.mean.mean if len(table.columns) > 1 else row.cells[0].mean for row in table.rows], points)
-    told = tuple(
-        Arm(name=name, place=place) for name, place in zip(_names(table.rows, runs, names), places, strict=True)
-    )
+    names = _names(table.rows, runs, study.names if study else {})
+    told = tuple(Arm(name=name, place=place) for name, place in zip(names, places, strict=True))
+    lead = _lead(places, runs, study.partners if study else {})
     dataset, problem = _dataset(records, store)
     sizes: tuple[list[int], ...] = ()
     shown: tuple[Example, ...] = ()
     gallery = Gallery(id) if images else None
     if dataset:
         points, sizes = _with_classes(points, runs, tasks, dataset, store)
-        best = sorted(range(len(told)), key=lambda arm: told[arm].place)[:EXAMPLE_ARMS]
-        shown = _examples(dataset, tasks, {arm: runs[arm] for arm in best}, store, gallery)
+        shown = _examples(tasks, {arm: runs[arm] for arm in lead[:EXAMPLE_ARMS]}, store, gallery)
     return Section(
         id=id,
         title=f"{first.spec.dataset}, {first.spec.protocol}",
@@ -147,6 +142,7 @@ def _section(
         lengths=lengths,
         chance=tuple(_chance(table, task) for task in tasks),
         arms=told,
+        lead=lead,
         head=tuple(head.names),
         seeds=head.seeds,
         groups=_groups(table, {(point.arm, tasks[point.task], point.bits): point for point in points}),
@@ -164,7 +160,7 @@ def _section(
         examples=shown,
         pictures=tuple(gallery.found.values()) if gallery else (),
         credits=dataset.licence if dataset and gallery and gallery.found else "",
-        commands=tuple((arm.name, command_of(of)) for arm, of in zip(told, runs, strict=True)),
+        commands=tuple((arm.name, command_of(of, store)) for arm, of in zip(told, runs, strict=True)),
         problem=problem,
     )
 
@@ -204,6 +200,16 @@ def _places(means: Sequence[float | None], points: Sequence[Point]) -> list[int]
         of.setdefault(point.arm, []).append(point.mean)
     order = sorted(range(len(means)), key=lambda at: (means[at] is None, -statistics.fmean(of.get(at, [0.0]))))
     return [order.index(at) for at in range(len(means))]
+
+
+def _lead(places: Sequence[int], runs: Sequence[Sequence[Record]], partners: Mapping[str, str]) -> tuple[int, ...]:
+    """The arms by their places, but what an arm is compared with comes right behind it."""
+    arm_of = {record.key: arm for arm, of in enumerate(runs) for record in of}
+    found: dict[int, None] = {}
+    for arm in sorted(range(len(places)), key=places.__getitem__):
+        others = (arm_of.get(partners.get(record.key, "")) for record in runs[arm])
+        found |= dict.fromkeys([arm, *(other for other in others if other is not None)])
+    return tuple(found)
 
 
 def _protocol(record: Record, metric: str) -> tuple[tuple[str, str], ...]:
@@ -408,32 +414,30 @@ class Gallery:
 
 
 def _examples(
-    dataset: Dataset, tasks: Sequence[str], runs: dict[int, Sequence[Record]], store: Store, gallery: Gallery | None
+    tasks: Sequence[str], runs: Mapping[int, Sequence[Record]], store: Store, gallery: Gallery | None
 ) -> tuple[Example, ...]:
     """The same queries of every task, answered by one run of each arm: the longest codes, the first seed."""
     found: dict[tuple[int, int], tuple[Item, list[Answer]]] = {}
     for arm, of in runs.items():
         record = min(of, key=lambda run: (-run.spec.bits, run.spec.seed))
+        try:
+            dataset, codes = stored(store, record)
+        except HashbenchError:  # a damaged run takes no other's examples away
+            continue
+        binary = has_binary_codes(record)
         for at, task in enumerate(tasks):
-            asking, _, answering = task.partition("->")
-            try:
-                _, shown = examples(store, record, task, EXAMPLE_QUERIES, EXAMPLE_HITS)
-            except HashbenchError:  # one run without the task, or a damaged one, takes no other's examples away
+            if task not in record.metrics:
                 continue
-            for example in shown:
+            asking, _, answering = task.partition("->")
+            for example in examples_of(dataset, codes, task, EXAMPLE_QUERIES, EXAMPLE_HITS):
                 query = _item(dataset, example.row, asking, example.labels, gallery)
                 hits = tuple(
-                    _item(dataset, hit.row, answering, hit.shared, gallery, _distance(hit.distance, _is_binary(record)))
+                    _item(dataset, hit.row, answering, hit.shared, gallery, _distance(hit.distance, binary))
                     for hit in example.hits
                 )
                 answer = Answer(arm=arm, key=record.key[:16], bits=record.spec.bits, seed=record.spec.seed, hits=hits)
                 found.setdefault((at, example.row), (query, []))[1].append(answer)
     return tuple(Example(task=at, query=query, answers=tuple(of)) for (at, _), (query, of) in found.items())
-
-
-def _is_binary(record: Record) -> bool:
-    """Whether codes are binary: real-valued references have no Hamming distance, and so no curve over radii."""
-    return any("radius/radius" in curves for curves in record.curves.values()) or not record.curves
 
 
 def _distance(distance: float, binary: bool) -> str:
@@ -459,11 +463,10 @@ def _cost(runs: Sequence[Sequence[Record]], metric: str) -> tuple[Cost, ...]:
             here = [record for record in of if record.spec.bits == bits]
             scores = [values[metric] for r in here for values in r.metrics.values() if metric in values]
             if scores:
-                bytes_each = math.ceil(bits / 8) if _is_binary(here[0]) else 4 * bits
                 found.append(Cost(
                     arm=arm, bits=bits, runs=len(here), fit_seconds=_mean_cost(here, "fit_seconds"),
                     items_per_second=_mean_cost(here, "items_per_second"), peak_bytes=_mean_cost(here, "peak_bytes"),
-                    index_bytes=bytes_each * here[0].counts.get("database", 0), score=statistics.fmean(scores),
+                    index_bytes=bytes_of_a_code(here[0]) * here[0].counts.get("database", 0), score=statistics.fmean(scores),
                 ))  # fmt: skip
     return tuple(found)
 
@@ -508,35 +511,3 @@ def _environment(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     ]
     times = sorted(str(record.provenance["time"]) for record in records if "time" in record.provenance)
     return tuple([("made", " to ".join(dict.fromkeys((times[0], times[-1]))))] if times else []) + tuple(lines)
-
-
-def command_of(records: Sequence[Record]) -> str:
-    """The command that makes the runs of one arm again; for codes from a file, the one that measured them."""
-    first = records[0].spec
-    if first.protocol == AS_GIVEN.id:
-        return str(records[0].provenance.get("command", ""))
-    words = ["hashbench", "run", "--method", first.method, "--dataset", first.dataset, "--protocol", first.protocol]
-    views = [view for view in first.views if view != "label"]
-    words += ["--views", ",".join(views)]
-    for view, identity in first.views.items():
-        if view in ("image", "text", "label"):
-            words += [f"--{view}-backbone", identity.partition(" ")[0]]
-    words += ["--tuning", first.tuning] * (first.tuning != "frozen")
-    words += ["--precision", first.precision] * (first.precision != "fp32")
-    for name, value in first.conditions.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    usual = _usual(first.method)
-    for name, value in {**first.config, **records[0].settings}.items():
-        if name not in usual or usual[name] != value:
-            words += ["--set", f"{name}={value}"]
-    words += ["--bits", ",".join(map(str, sorted({record.spec.bits for record in records})))]
-    words += ["--seeds", ",".join(map(str, sorted({record.spec.seed for record in records})))]
-    return shlex.join(words)
-
-
-def _usual(method: str) -> dict[str, object]:
-    """A method's settings at their defaults; nothing where it is not installed."""
-    try:
-        return dict(vars(registry.methods.get(method).config_class()))
-    except UsageError:
-        return {}

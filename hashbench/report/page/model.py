@@ -141,6 +141,9 @@ class Section:
     chance: tuple[str, ...]
     """Of each task, as it is printed."""
     arms: tuple[Arm, ...]
+    lead: tuple[int, ...]
+    """The arms in the order in which they are shown where there is no room for all: by place, each followed by what
+    a study compares it with."""
     head: tuple[str, ...]
     """Columns of words in the main table."""
     seeds: bool
@@ -210,7 +213,9 @@ class StudyPart:
     chosen: tuple[Chosen, ...]
     """Empty where nothing is tuned."""
     names: dict[str, str]
-    """Key of a run to its arm, in the study's words."""
+    """Key of a run to its arm, in the study's words; to all of them where several have it."""
+    partners: dict[str, str]
+    """Key of a run to one of the arm that its own is compared with."""
     statuses: dict[str, int]
     problems: dict[str, str]
     """Arm to why it cannot be run."""
