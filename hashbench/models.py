@@ -1,9 +1,10 @@
 """Hash functions that outlive their run: what their modules do, written down as plain data.
 
 ``torch.export`` watches a module at work; what is kept are its steps, operators of aten by name as JSON, and its
-tensors, all views in one safetensors file. Neither the method's code nor the backbone's is needed to read it, and
-nothing in it is executed: torch's own format for the same unpickles, evaluates expressions and looks names up in
-the whole of torch, so that a results folder from elsewhere could run anything.
+tensors, all views in one safetensors file. Neither the method's code nor the backbone's is needed to read it. A file
+from elsewhere brings no code and reaches no files: it can name the operators of a list and nothing else, while torch's
+own format for the same unpickles, evaluates expressions and looks names up in the whole of torch. That is all that
+holds: its steps may still take all memory or time, and torch's own operators are trusted with their arguments.
 """
 
 from __future__ import annotations
@@ -40,8 +41,52 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
 }
 """What is done to sizes and to results that come several at a time."""
 
-FACTORIES = ("arange", "eye", "full", "ones", "scalar_tensor", "zeros")
-"""Operators that make a tensor of nothing. Every other must take one: none of those touches anything outside."""
+OPERATORS = frozenset(
+    """
+    __and__.Scalar __and__.Tensor __lshift__.Scalar __lshift__.Tensor __or__.Scalar __or__.Tensor __rshift__.Scalar
+    __rshift__.Tensor __xor__.Scalar __xor__.Tensor _upsample_bicubic2d_aa.vec _upsample_bilinear2d_aa.vec
+    _upsample_nearest_exact1d.vec _upsample_nearest_exact2d.vec _upsample_nearest_exact3d.vec _weight_norm absolute
+    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d addcdiv
+    addcmul addmv adjoint affine_grid_generator all all.dim all.dims alpha_dropout aminmax arange arange.start arccos
+    arctan2 argsort argsort.stable atleast_3d baddbmm batch_norm bilinear bitwise_left_shift.Tensor block_diag
+    broadcast_to bucketize.Tensor cartesian_prod cdist celu channel_shuffle chunk clamp_max clamp_max.Tensor clamp_min
+    clamp_min.Tensor clip column_stack concat contiguous conv1d conv1d.padding conv2d conv2d.padding conv3d
+    conv_transpose1d conv_transpose2d.input conv_transpose3d.input copysign.Scalar copysign.Tensor cosine_similarity
+    count_nonzero cross cummax cummin cumprod deg2rad detach diag diag_embed diff digamma divide.Tensor dot dropout
+    dstack einsum embedding_bag.padding_idx erfc erfinv exp2 expand_as eye eye.m
+    feature_alpha_dropout feature_dropout fft_fft fft_ifft fft_irfft fft_rfft fill.Tensor fix flatten.using_ints
+    fliplr flipud floor_divide floor_divide_.Tensor fmax fmin frac glu greater.Scalar greater_equal.Scalar
+    grid_sampler group_norm gru.input gru_cell hardshrink hardsigmoid hardswish heaviside histc hsplit.int hstack
+    hypot im2col imag index_add index_copy index_fill.int_Scalar inner instance_norm isfinite isin.Tensor_Tensor
+    kthvalue layer_norm lerp.Scalar lerp.Tensor less.Scalar less_equal.Scalar lgamma lift_fresh_copy linalg_cholesky
+    linalg_cross linalg_det linalg_eigh linalg_inv linalg_matrix_exp linalg_matrix_norm.str_ord linalg_matrix_power
+    linalg_norm linalg_pinv.atol_rtol_tensor linalg_qr linalg_solve linalg_svd linalg_svdvals linalg_vecdot
+    linalg_vector_norm linear linspace log_sigmoid log_softmax.int logaddexp logcumsumexp logit logspace logsumexp
+    lstm.input lstm_cell mH mT masked_fill.Scalar masked_fill.Tensor matmul matrix_exp max max_pool1d max_pool2d
+    max_pool3d median median.dim meshgrid.indexing min mish mode moveaxis.intlist movedim.int msort multiply.Tensor mv
+    nan_to_num nanmean nanmedian nanmedian.dim nanquantile.scalar nansum narrow negative new_full new_ones new_zeros
+    not_equal.Scalar numpy_T one_hot ones ones_like outer pad pairwise_distance pixel_shuffle pixel_unshuffle positive
+    pow_.Tensor prelu quantile quantile.scalar rad2deg ravel real relu6 renorm repeat_interleave.self_int reshape
+    reshape_as rms_norm rnn_relu.input rnn_relu_cell rnn_tanh.input rnn_tanh_cell roll rot90 rrelu rsub.Scalar
+    rsub.Tensor scaled_dot_product_attention searchsorted.Tensor selu sgn signbit silu sinc softmax.int softplus
+    softshrink sort.stable special_erf special_expit special_log_softmax special_logit special_softmax special_xlog1py
+    split.Tensor square squeeze stack std.correction std.dim std_mean.dim subtract.Tensor sum sum_to_size swapaxes
+    swapdims t take tensor_split.indices tensor_split.sections tensordot threshold tile to.device to.dtype
+    to.dtype_layout trace transpose.int tril tril_indices triu triu_indices true_divide.Tensor type_as unbind.int
+    unflatten.int unfold upsample_bicubic2d.vec upsample_linear1d.vec upsample_nearest1d.vec upsample_nearest3d.vec
+    upsample_trilinear3d.vec var_mean.dim vdot view.dtype view_as vstack where.Scalar where.ScalarOther
+    where.ScalarSelf xlogy.Scalar_Other xlogy.Tensor zero zeros zeros_like
+    """.split()  # noqa: SIM905
+)
+"""Operators of aten that models may use beyond those that torch calls core, with the overload where it is not the
+default: what layers of torch and backbones come down to. All of them compute on their arguments, with no files and no
+code; that is no proof that each is safe with any argument."""
+
+_UNNEEDED = ("as_strided", "backward", "empty")
+"""In names of core operators that no model needs: they show memory that nobody wrote, or trust indices unseen."""
+
+FACTS = ("method", "bits", "key", "dataset", "protocol", "precision", "views", "raw", "codes")
+"""What every file says of its run; see :attr:`Model.about`."""
 
 ROUNDING = {"fp32": 1e-4, "bf16": 2e-2}
 """An output of no more than this share of its view's root mean square is 0 but for rounding."""
@@ -60,14 +105,20 @@ class Program(nn.Module):
     """
 
     def __init__(self, steps: list[list[Any]], output: dict[str, int], tensors: Mapping[str, Tensor]) -> None:
-        """Look every operator up.
+        """Look everything up that is named.
 
         Raises:
-            ValueError: a step that is none.
+            ValueError: a step that is none, or names what does not exist.
         """
         super().__init__()
         self.steps, self.output = steps, output
         self._operators = [_operator(name) for name, _, _ in steps]
+        for at, (_, arguments, named) in enumerate(steps):
+            for argument in (*arguments, *named.values()):
+                _check(argument, at, tensors)
+        if not isinstance(output, dict):
+            raise ValueError("its output is no step")
+        _check(output, len(steps), tensors)
         self._places = {name: f"tensor_{place}" for place, name in enumerate(tensors)}
         for name, place in self._places.items():
             self.register_buffer(place, tensors[name])
@@ -155,9 +206,9 @@ class Model:
 
     programs: Mapping[str, Program]
     about: Mapping[str, str]
-    """Facts of the run: ``method``, ``bits``, ``key``, ``dataset``, ``protocol``, ``precision``, ``views``, and which
-    of them are ``raw``; ``codes``, the digest of what the model gave; ``identity/VIEW`` of its backbone, and the name
-    that one was asked for by as ``backbone/VIEW``."""
+    """:data:`FACTS` of the run: ``method``, ``bits``, ``key``, ``dataset``, ``protocol``, ``precision``, ``views``, and
+    which of them are ``raw``; ``codes``, the digest of what the model gave; besides, ``identity/VIEW`` of its backbone,
+    and the name that one was asked for by as ``backbone/VIEW``."""
 
     @torch.no_grad()
     def outputs(self, view: str, rows: Tensor) -> Tensor:
@@ -196,12 +247,16 @@ class Model:
                 raise ValueError("it is not what was written")
             if about.pop("format") != FORMAT:
                 raise ValueError("written by another version of hashbench")
+            if missing := [name for name in FACTS if name not in about]:
+                raise ValueError(f"it does not say its run's {', '.join(missing)}")
+            if about["precision"] not in ROUNDING:
+                raise ValueError(f"precision {about['precision']!r}: expected {' or '.join(ROUNDING)}")
             programs = {}
             for key in sorted(key for key in about if key.startswith("program/")):
                 view, steps = key.removeprefix("program/"), json.loads(about.pop(key))
                 own = {name.removeprefix(f"{view}/"): of for name, of in tensors.items() if name.startswith(f"{view}/")}
                 programs[view] = Program(steps["steps"], steps["output"], own)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as a model: {_first_line(error)}") from error
         return cls(programs, about)
 
@@ -280,13 +335,50 @@ def _operator(name: Any) -> Callable[..., Any]:
     if name in ARITHMETIC:
         return ARITHMETIC[name]
     if found := re.fullmatch(r"aten\.(\w+)\.(\w+)", str(name)):
-        packet = getattr(torch.ops.aten, found[1], None)
-        overload = getattr(packet, found[2], None)
-        if isinstance(overload, torch._ops.OpOverload) and (
-            found[1] in FACTORIES or any("Tensor" in str(each.type) for each in overload._schema.arguments)
-        ):
-            return overload
+        packet, overload = found.groups()
+        pure = re.sub(r"(?<=[^_])_$", "", packet)  # relu_ is relu in place
+        operator = _overload(packet, overload)
+        if operator and (_is_known(packet, overload) or _is_known(pure, overload)):
+            return operator
     raise ValueError(f"{name!r} is no operator of a model")
+
+
+def _overload(packet: str, overload: str) -> torch._ops.OpOverload | None:
+    found = getattr(getattr(torch.ops.aten, packet, None), overload, None)
+    return found if isinstance(found, torch._ops.OpOverload) else None
+
+
+def _is_known(packet: str, overload: str) -> bool:
+    """Whether models may use an operator: one of :data:`OPERATORS`, or of the core and writing to nothing."""
+    if (packet if overload == "default" else f"{packet}.{overload}") in OPERATORS:
+        return True
+    found = _overload(packet, overload)
+    if found is None or found._schema.is_mutable or any(part in packet for part in _UNNEEDED):
+        return False
+    return torch.Tag.core in found.tags
+
+
+def _check(written: Any, steps: int, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where an argument of the step after ``steps`` others names what does not exist."""
+    if isinstance(written, list):
+        for each in written:
+            if isinstance(each, list):
+                raise ValueError("a list within a list is no argument")
+            _check(each, steps, tensors)
+    elif isinstance(written, dict):
+        ((kind, of),) = written.items()
+        if kind == "step":
+            known = type(of) is int and 0 <= of <= steps
+        elif kind == "tensor":
+            known = of in tensors
+        elif kind == "device":
+            known = of is None
+        else:
+            known = kind in _CONSTANTS
+            if known:
+                _CONSTANTS[kind](of)
+        if not known:
+            raise ValueError(f"{kind} {of!r}: there is none")
 
 
 def _typed(name: str, kind: type) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from hashbench.backbone import Backbone, Modality, open_backbone
@@ -181,10 +181,10 @@ class Search:
 
     def _nearest(self, asked: str, rows: Tensor, searched: str | None, top: int) -> Answer:
         if not 1 <= top <= MOST_HITS:
-            raise UsageError(f"--top {top}: expected 1 to {MOST_HITS}")
+            raise UsageError(f"top {top}: expected 1 to {MOST_HITS}")
         searched = searched or next((view for view in self.views if view != asked), asked)
         if searched not in self.views:
-            raise UsageError(f"--for {searched!r}: no codes of such a view. {did_you_mean(searched, self.views)}")
+            raise UsageError(f"searched {searched!r}: no codes of such a view. {did_you_mean(searched, self.views)}")
         database: AnyCodes = self.codes[f"database/{searched}"]
         first, far = nearest(codes_of(self.outputs(asked, rows), database), database, top)
         items = rows_with(self.dataset, "database", searched)[first[0]]
@@ -197,7 +197,7 @@ class Search:
 
 
 def read_picture(content: bytes, where: str) -> Image.Image:
-    """A picture to ask with.
+    """A picture to ask with, turned as its camera says.
 
     Args:
         content: A file of one of :data:`FORMATS`.
@@ -212,12 +212,13 @@ def read_picture(content: bytes, where: str) -> Image.Image:
             raise UsageError(
                 f"{where}: expected at most {MOST_PIXELS:,} pixels, found {picture.width}x{picture.height}"
             )
-        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        upright.load()
     except UsageError:
         raise
     except Exception as error:  # decoders raise anything
         raise UsageError(f"{where}: not a picture that can be read ({', '.join(FORMATS)})") from error
-    return picture
+    return upright
 
 
 def model_of(store: Store, record: Record) -> Model:

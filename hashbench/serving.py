@@ -100,8 +100,8 @@ def app(search: Search, host: str = "127.0.0.1", top: int = 20) -> Flask:
     def by_picture() -> Any:
         upload, chosen = flask.request.files.get("image"), flask.request.form.get("for") or None
         try:
-            picture = read_picture(upload.read() if upload else b"", "the upload")
-            with turn:
+            with turn:  # decoding too: few bytes may become many
+                picture = read_picture(upload.read() if upload else b"", "the upload")
                 answer = search.picture(picture, searched=chosen, top=top)
         except UsageError as error:
             return shown(chosen=chosen, problem=str(error)), 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -88,3 +89,16 @@ def test_two_writers_of_one_file_never_share_a_temporary_one(tmp_path: Path) -> 
             second.write_text("second")
         assert target.read_text() == "second"
     assert target.read_text() == "first"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+@pytest.mark.parametrize("made", [0o600, 0o666])
+def test_others_may_read_what_umask_allows(tmp_path: Path, umask: int, mode: int, made: int) -> None:
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "target") as partial:
+            os.close(os.open(partial, os.O_CREAT, made))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "target").stat().st_mode & 0o777 == mode

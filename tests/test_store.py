@@ -13,7 +13,7 @@ import pytest
 
 from hashbench.errors import DataError, UsageError
 from hashbench.spec import Spec
-from hashbench.store import SCHEMA, Record, Store, facts, read_record, telling
+from hashbench.store import SCHEMA, Record, Store, bytes_of_a_code, facts, has_binary_codes, read_record, telling
 
 SPEC = Spec(
     method="soda",
@@ -251,3 +251,12 @@ def test_runs_that_differ_in_their_views_alone_are_told_apart_by_them(store: Sto
     records = [replace(RECORD, spec=replace(spec, seed=seed)) for spec in (SPEC, three) for seed in (0, 1)]
     assert telling(records) == ["views"]
     assert [facts(record)["views"] for record in records] == ["image+text"] * 2 + ["image+text+tags"] * 2
+
+
+@pytest.mark.parametrize(
+    ("curves", "binary", "size"),
+    [(("rank/rank", "radius/radius"), True, 2), (("rank/rank",), False, 48), ((), True, 2)],
+)
+def test_codes_without_a_radius_are_real_numbers(curves: tuple[str, ...], binary: bool, size: int) -> None:
+    of = replace(RECORD, curves={"image->text": {name: [1.0] for name in curves}} if curves else {})
+    assert (has_binary_codes(of), bytes_of_a_code(of)) == (binary, size)

@@ -13,12 +13,14 @@ from hashbench.cli.output import complain, matching, protocol_lines
 from hashbench.cli.studies import Full
 from hashbench.errors import UsageError
 
+USUAL = Path("report.html")
+
 
 def report(
     study: Annotated[
         str | None, typer.Argument(help="Name of a built-in study, or a TOML file; all stored runs when none is named.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = USUAL,
     where: WhereOption = None,
     full: Full = False,
     no_images: Annotated[
@@ -30,6 +32,7 @@ def report(
     from hashbench import studies
     from hashbench.files import write_text
     from hashbench.paths import results_dir
+    from hashbench.repeat import in_place
     from hashbench.report import page
     from hashbench.store import Store
 
@@ -45,11 +48,12 @@ def report(
     else:
         records, part = matching(store, where or []), None
         damaged = [str(error) for error in store.read_all()[1]]
+    place = in_place(store)
     again = ["hashbench", "report", *sized, *(word for each in where or [] for word in ("--where", each))]
+    again += [*["--no-images"] * no_images, *place, *(["-o", str(out)] if out != USUAL else [])]
     made = page.page_of(
         records, store, study=part, damaged=damaged, images=not no_images, notes=protocol_lines,
-        command=shlex.join([*again, *["--no-images"] * no_images]),
-        repeat=shlex.join(["hashbench", "ablate", *sized]) if study else "",
+        command=shlex.join(again), repeat=shlex.join(["hashbench", "ablate", *sized, *place]) if study else "",
     )  # fmt: skip
     if left_out := sum(record.status != "done" for record in records):
         complain(f"{left_out} of {len(records)} runs are not done; the report says why")

@@ -10,6 +10,7 @@ import typer
 
 from hashbench.cli.browse import JsonOption, ResultsOption
 from hashbench.cli.output import complain, print_json, print_table
+from hashbench.config import did_you_mean
 from hashbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def search(
     view: Annotated[
         str | None, typer.Option("--for", help="View to search: image, text, ...; by default, the other one.")
     ] = None,
-    top: Annotated[int, typer.Option(help="How many items.")] = 10,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many items.")] = 10,
     html: Annotated[Path | None, typer.Option(help="Also write a page with the pictures.")] = None,
     results: ResultsOption = None,
     json: JsonOption = False,
@@ -35,6 +36,8 @@ def search(
         raise UsageError("search: expected one of --text WORDS and --image FILE")
     asked = _read(image) if image else b""
     opened = _open(run, results)
+    if view is not None and view not in opened.views:
+        raise UsageError(f"--for {view!r}: no codes of such a view. {did_you_mean(view, opened.views)}")
     from hashbench.search import read_picture
 
     if text is not None:
@@ -66,7 +69,7 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any that is free.")] = 8000,
-    top: Annotated[int, typer.Option(help="How many items a question finds.")] = 20,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many items a question finds.")] = 20,
     results: ResultsOption = None,
 ) -> None:
     """Serve a page with a search box for a run, until Ctrl-C."""

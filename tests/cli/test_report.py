@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shlex
 from pathlib import Path
@@ -31,6 +32,11 @@ value = 0
 [[arms]]
 name = "third"
 value = 1
+[[arms]]
+name = "worst"
+spoilt = true
+[compare]
+against = "worst"
 """
 
 
@@ -59,9 +65,7 @@ def test_conditions_choose_runs_and_stand_in_the_command(hashbench: Hashbench, s
     assert done.code == 0, done.err
     text = (tmp_path / "sub" / "my page.html").read_text()
     assert len(re.findall("<tr data-arm=", text)) == 1 and ">cvh" not in text
-    assert _commands(text)["report"] == [
-        "hashbench report --where method=dcmh --no-images -o 'sub/my page.html'"
-    ]
+    assert _commands(text)["report"] == ["hashbench report --where method=dcmh --no-images -o 'sub/my page.html'"]
 
 
 def test_commands_find_the_folder_of_the_records(
@@ -99,8 +103,10 @@ def test_arms_with_one_and_the_same_run_are_both_named(
     assert done.code == 0, done.err
     assert hashbench("report", "own.toml").code == 0
     text = (tmp_path / "report.html").read_text()
-    assert len(re.findall("<tr data-arm=", text)) == 2
-    assert "<dt><bdi>one = other</bdi></dt>" in text and "<dt><bdi>third</bdi></dt>" in text
+    (section,) = json.loads(re.findall('id="data">(.*?)</script>', text)[0])["sections"]
+    names = [section["arms"][arm]["name"] for arm in section["lead"]]
+    assert sorted(names) == ["one = other", "third", "worst"]
+    assert names[1] == "worst" and section["arms"][section["lead"][1]]["place"] == 2  # all are compared with it
 
 
 def test_a_study_is_reported_with_its_answer(

@@ -59,7 +59,8 @@ def test_the_page_on_search_is_true(hashbench: Hashbench, tmp_path: Path) -> Non
         (("--image", "."), "--image .: Is a directory"),
         (("--image", "words.txt"), "--image words.txt: not a picture"),
         (("--text", "tomato", "--for", "audio"), "--for 'audio': no codes of such a view"),
-        (("--text", "tomato", "--top", "0"), "--top 0"),
+        (("--text", "tomato", "--top", "0"), "--top"),
+        (("--text", "tomato", "--top", "1001"), "--top"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -68,6 +69,12 @@ def test_mistakes_are_one_line(
     (tmp_path / "words.txt").write_text("words")
     done = hashbench("search", key[:8], *words)
     assert done.code == 2 and said in done.err and done.err.count("\n") == 1 and not done.out
+
+
+@pytest.mark.parametrize("top", [0, 1001])
+def test_a_page_without_answers_is_not_served(hashbench: Hashbench, key: str, top: int) -> None:
+    done = hashbench("serve", key[:8], "--port", "0", "--host", "192.0.2.1", "--top", top)
+    assert done.code == 2 and "--top" in done.err and "1<=x<=1000" in done.err
 
 
 def test_a_run_without_a_model_says_how_to_make_it(hashbench: Hashbench) -> None:
@@ -79,6 +86,15 @@ def test_a_run_without_a_model_says_how_to_make_it(hashbench: Hashbench) -> None
     words = done.err.strip().partition("make it with: hashbench ")[2].split()
     assert hashbench(*words).code == 0
     assert hashbench("search", run["key"][:8], "--text", "tomato").code == 0
+
+
+def test_a_run_elsewhere_is_made_again_there(hashbench: Hashbench) -> None:
+    elsewhere = ("--results", "other results")
+    (run,) = hashbench(*RUN, "--no-model", *elsewhere).json
+    done = hashbench("search", run["key"][:8], "--text", "tomato", *elsewhere)
+    words = shlex.split(done.err.strip().partition("make it with: hashbench ")[2])
+    assert hashbench(*words).code == 0
+    assert hashbench("search", run["key"][:8], "--text", "tomato", *elsewhere).code == 0
 
 
 def test_a_damaged_model_is_one_line(hashbench: Hashbench, key: str, tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hashbench.report import formats
 from hashbench.report.page import html, page_of
+from hashbench.report.page.model import StudyPart
 from hashbench.report.stored import by_protocol, table_of
 from hashbench.store import Record, Store
 
@@ -226,6 +229,33 @@ def test_the_legend_shows_and_hides_lines(opened: Any) -> None:
     assert lines.count() == 0
     opened.locator("#p0 [data-show=best]").click()
     assert lines.count() == 7
+
+
+def test_what_the_best_is_compared_with_is_shown_from_the_start(
+    browser: Any, store: Store, records: list[Record], tmp_path: Path
+) -> None:
+    mine = [r for r in records if r.spec.protocol == "nasty@1" and r.status == "done"]
+    (alone,) = page_of(mine, store, command="").sections
+    best, *_, worst = sorted(range(len(alone.arms)), key=lambda arm: alone.arms[arm].place)
+    keys = {point.arm: point.keys[0] for point in alone.points}
+    partners = {store.by_prefix(keys[best]).key: store.by_prefix(keys[worst]).key}
+    part = StudyPart(
+        name="mine", size="quick", question="", about="", answers=(), deltas=(), chosen=(), names={}, partners=partners,
+        statuses={}, problems={},
+    )  # fmt: skip
+    made = replace(page_of(mine, store, command="", study=part), title="hashbench report")
+    path = tmp_path / "study.html"
+    path.write_text(html(made), encoding="utf-8")
+    with _opened(browser, path.as_uri()) as page:
+        pressed = page.locator("#p0 .names button[aria-pressed=true]")
+        names = [formats.clean(alone.arms[arm].name) for arm in (best, worst)]
+        assert pressed.count() == 7 and set(names) <= set(pressed.locator("bdi").all_text_contents())
+        page.locator("#p0 [data-show=none]").click()
+        assert pressed.count() == 0
+        page.locator("#p0 [data-show=best]").click()
+        assert pressed.count() == 7 and set(names) <= set(pressed.locator("bdi").all_text_contents())
+        chosen = [page.locator(f"[name='p0.{name}'] option:checked").text_content() for name in ("one", "other")]
+        assert chosen == names
 
 
 def test_points_can_be_read_by_pointer_and_keyboard(opened: Any, records: list[Record]) -> None:

@@ -77,7 +77,7 @@ def test_top_is_kept_and_ends_with_the_database(search: Search) -> None:
 def test_questions_that_make_no_sense(search: Search, question: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         search.text(**question)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "--" not in str(caught.value)
 
 
 def encoded(size: tuple[int, int], kind: str) -> bytes:
@@ -104,6 +104,20 @@ def test_files_that_are_no_pictures(content: bytes, said: str) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_usual_pictures_are_read(search: Search, kind: str) -> None:
     assert search.picture(read_picture(encoded((40, 30), kind), "it")).found
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_stands_as_its_camera_was_held(kind: str) -> None:
+    upright = Image.new("RGB", (30, 60), "red")
+    upright.paste("blue", (0, 30, 30, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    file = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, kind, exif=exif)
+    found = read_picture(file.getvalue(), "it").convert("RGB")
+    assert found.size == (30, 60)
+    (red, _, blue), (other, _, sky) = found.getpixel((15, 10)), found.getpixel((15, 50))  # type: ignore[misc]
+    assert red > 200 > 50 > blue and sky > 200 > 50 > other
 
 
 # --- which runs can be asked --------------------------------------------------------------------------------

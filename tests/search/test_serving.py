@@ -7,9 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -119,6 +121,28 @@ def test_words_and_pictures_are_answered(client: Any, search: Search) -> None:
 def test_bad_questions_are_told_on_the_page(client: Any, ask: Any, said: str) -> None:
     got = ask(client)
     assert got.status_code == 400 and said in re.findall(r'role="alert">(.*?)</p>', got.text)[0]
+
+
+def test_one_picture_at_a_time_is_decoded(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding, most = 0, 0
+
+    def slow(content: bytes, where: str) -> Image.Image:
+        nonlocal decoding, most
+        decoding += 1
+        most = max(most, decoding)
+        time.sleep(0.05)
+        decoding -= 1
+        return Image.new("RGB", (9, 9))
+
+    monkeypatch.setattr("hashbench.serving.read_picture", slow)
+    made = app(search)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(made.test_client().post, "/", data={"image": (picture(), "x.png")}) for _ in range(4)]
+    assert [each.result().status_code for each in asked] == [200] * 4 and most == 1
+
+
+def test_flags_of_the_command_line_are_not_told_to_visitors(client: Any) -> None:
+    assert "--for" not in client.get("/?text=tomato&for=zzz").text
 
 
 def test_only_what_is_needed_is_answered(client: Any) -> None:

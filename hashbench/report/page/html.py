@@ -18,7 +18,9 @@ from hashbench.report.page.model import Delta, Page, Section
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-CLIENT = ("id", "tasks", "lengths", "metric", "chance", "arms", "points", "ranks", "classes", "class_sizes", "cost")
+CLIENT = (
+    "id", "tasks", "lengths", "metric", "chance", "arms", "lead", "points", "ranks", "classes", "class_sizes", "cost",
+)  # fmt: skip
 """What of a section the script draws; everything else stands in the page already."""
 
 

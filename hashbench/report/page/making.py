@@ -466,7 +466,8 @@ def _cost(runs: Sequence[Sequence[Record]], metric: str) -> tuple[Cost, ...]:
                 found.append(Cost(
                     arm=arm, bits=bits, runs=len(here), fit_seconds=_mean_cost(here, "fit_seconds"),
                     items_per_second=_mean_cost(here, "items_per_second"), peak_bytes=_mean_cost(here, "peak_bytes"),
-                    index_bytes=bytes_of_a_code(here[0]) * here[0].counts.get("database", 0), score=statistics.fmean(scores),
+                    index_bytes=bytes_of_a_code(here[0]) * here[0].counts.get("database", 0),
+                    score=statistics.fmean(scores),
                 ))  # fmt: skip
     return tuple(found)
 

@@ -77,13 +77,13 @@ function section(model) {
     ["a", 0],
     ["b", 1],
   ])
-    choices(control(name), model, byPlace, byPlace, first);
-  const answered = byPlace.filter((arm) => root.querySelector(`.answer[data-arm="${arm}"]`));
+    choices(control(name), model, model.lead, first);
+  const answered = model.lead.filter((arm) => root.querySelector(`.answer[data-arm="${arm}"]`));
   for (const [name, first] of [
     ["one", 0],
     ["other", 1],
   ])
-    choices(control(name), model, byPlace, answered, first);
+    choices(control(name), model, answered, first);
 
   const table = mainTable(root, model, control);
   const legend = legendOf(root, model, control, byPlace);
@@ -106,7 +106,7 @@ function section(model) {
   };
 }
 
-function choices(select, model, byPlace, arms, first) {
+function choices(select, model, arms, first) {
   if (!select) return;
   const names = arms.map((arm) => element("option", { value: arm }, model.arms[arm].name));
   select.replaceChildren(...names);
@@ -218,7 +218,7 @@ async function toClipboard(text) {
 
 function legendOf(root, model, control, byPlace) {
   const names = root.querySelector(".names");
-  const best = byPlace.slice(0, BEST);
+  const best = model.lead.slice(0, BEST);
   let listed = [];
   const chosen = () => {
     const text = control("shown").value;
@@ -234,7 +234,7 @@ function legendOf(root, model, control, byPlace) {
     changed(control("shown"), same ? "" : arms.join(",") || "none");
   };
   const ways = {
-    best: () => byPlace.filter((arm) => listed.includes(arm)).slice(0, BEST),
+    best: () => model.lead.filter((arm) => listed.includes(arm)).slice(0, BEST),
     all: () => listed,
     none: () => [],
   };

@@ -12,6 +12,7 @@ from hashbench.report.page.model import Chosen, Delta, StudyPart
 from hashbench.store import Record, Store
 
 if TYPE_CHECKING:
+    from hashbench.conducting import Result
     from hashbench.findings import Comparison, Findings
     from hashbench.studies import Arm, Study
 
@@ -40,12 +41,28 @@ def of_study(study: Study, store: Store) -> tuple[list[Record], StudyPart]:
         answers=tuple(found.in_words()),
         deltas=tuple(_delta(each) for each in found.comparisons),
         chosen=tuple(_chosen(found)) if study.tune else (),
-        names={record.key: _name(result.arm) for result in results for record in result.records},
+        names=_names(results),
+        partners=dict(_partners(found)),
         statuses={status: count for status, count in outlook.statuses.items() if count},
         problems=dict(outlook.problems),
     )
     records = {record.key: record for result in results for record in result.records}
     return list((records | {record.key: record for record in outlook.unfinished}).values()), part
+
+
+def _names(results: Sequence[Result]) -> dict[str, str]:
+    """Key of a run to the arms that it is of: tuning may choose one and the same for several."""
+    found: dict[str, dict[str, None]] = {}
+    for result in results:
+        for record in result.records:
+            found.setdefault(record.key, {})[_name(result.arm)] = None
+    return {key: " = ".join(names) for key, names in found.items()}
+
+
+def _partners(found: Findings) -> Iterator[tuple[str, str]]:
+    for comparison in found.comparisons:
+        for record in comparison.result.done:
+            yield record.key, comparison.partner.done[0].key
 
 
 def _name(arm: Arm) -> str:
