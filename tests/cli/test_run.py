@@ -19,7 +19,7 @@ from hashbench.grid import run
 from hashbench.registry import methods
 from hashbench.setup import Setup
 
-from .conftest import SMALL, Hashbench
+from .conftest import SEEN, SMALL, Hashbench
 
 QUICK = (*SMALL, "--set", "epochs=2", "--bits", "16")
 
@@ -82,7 +82,7 @@ def test_soda_learns(hashbench: Hashbench) -> None:
 
 
 def test_the_model_is_kept_unless_it_is_not_wanted(hashbench: Hashbench, tmp_path: Path) -> None:
-    command = ("run", "--method", "cca-itq", *SMALL, "--bits", "4,6", "--workers", "2")
+    command = ("run", "--method", "cca-itq", *SEEN, "--bits", "4,6", "--workers", "2")
     for words, models in ((("--no-model",), 0), ((), 0), (("--force",), 2)):
         assert hashbench(*command, *words).code == 0
         assert len(list(tmp_path.rglob("model.safetensors"))) == models
