@@ -118,15 +118,17 @@ def test_the_table_of_methods_is_the_one_that_was_measured() -> None:
         assert f"| `{name}` | {methods.get(name).needs.labels} | {' | '.join(cells)} | {tasks[0]['won']} |" in shown
 
 
+STUDY = re.compile(r"`(?:hashbench ablate |hashbench grid docs/answers/)?([\w-]+)(?:\.toml)?`")
+
+
 def test_the_answers_are_those_that_were_measured() -> None:
-    """docs/answers/NAME.csv is the table.csv of hashbench ablate NAME."""
+    """docs/answers/NAME.csv is the table.csv of the study NAME."""
     for section in (ROOT / "docs" / "answers.md").read_text().split("\n## ")[1:]:
-        rows = [
-            row
-            for name in re.findall(r"`(?:hashbench ablate )?([\w-]+)`", section.splitlines()[0])
+        measured = {
+            _with_deviation(row, "")
+            for name in STUDY.findall(section.splitlines()[0])
             for row in csv.DictReader((ROOT / "docs" / "answers" / f"{name}.csv").open())
-        ]
-        measured = {_with_deviation(row, "") for row in rows}
+        }
         shown = re.findall(r"\.\d{4} ± \.\d{4}", section)
         assert len(shown) >= 6 and set(shown) <= measured, set(shown) - measured
 
