@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hashbench.errors import UsageError
+from hashbench.errors import DataError, UsageError
 from hashbench.printing import decimals, mean_and_deviation
 
 if TYPE_CHECKING:
@@ -53,25 +53,36 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def matching(store: Store, where: Sequence[str], flag: str = "--where") -> list[Record]:
-    """Records for which every ``name=value[,value]`` holds; names are those of :func:`hashbench.store.facts`.
+    """The records of a store that :func:`chosen` keeps; see :func:`readable` for those that cannot be read."""
+    return chosen(readable(store)[0], where, flag)
 
-    A record that cannot be read is complained about and left out.
+
+def readable(store: Store) -> tuple[list[Record], list[DataError]]:
+    """Every record that can be read, and what is wrong with the others, which is complained about.
 
     Raises:
-        UsageError: no ``=``, or a name that no record has.
         DataError: there are records, and none can be read.
     """
-    from hashbench.config import did_you_mean
-    from hashbench.store import facts
-
     records, damaged = store.read_all()
     if damaged and not records:
         raise damaged[0]
     for error in damaged:
         complain(str(error))
+    return records, damaged
+
+
+def chosen(records: Sequence[Record], where: Sequence[str], flag: str = "--where") -> list[Record]:
+    """Records for which every ``name=value[,value]`` holds; names are those of :func:`hashbench.store.facts`.
+
+    Raises:
+        UsageError: no ``=``, or a name that no record has.
+    """
+    from hashbench.config import did_you_mean
+    from hashbench.store import facts
+
     known = [facts(record) for record in records]
     names = list(dict.fromkeys(name for of in known for name in of))
-    chosen = [True] * len(records)
+    kept = [True] * len(records)
     for text in where:
         name, equals, values = (part.strip() for part in text.partition("="))
         if not equals:
@@ -79,10 +90,8 @@ def matching(store: Store, where: Sequence[str], flag: str = "--where") -> list[
         if records and name not in names:
             raise UsageError(f"{flag} {name!r}: no such property of a run. {did_you_mean(name, names)}")
         wanted = {_plain(value) for value in values.split(",")}
-        chosen = [
-            so_far and name in of and _plain(of[name]) in wanted for so_far, of in zip(chosen, known, strict=True)
-        ]
-    return [record for record, take in zip(records, chosen, strict=True) if take]
+        kept = [so_far and name in of and _plain(of[name]) in wanted for so_far, of in zip(kept, known, strict=True)]
+    return [record for record, keep in zip(records, kept, strict=True) if keep]
 
 
 def _plain(value: object) -> str:

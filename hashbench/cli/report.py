@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hashbench.cli.browse import ResultsOption, WhereOption
-from hashbench.cli.output import complain, matching, protocol_lines
+from hashbench.cli.output import chosen, complain, protocol_lines, readable
 from hashbench.cli.studies import Full
 from hashbench.errors import UsageError
 
@@ -46,8 +46,9 @@ def report(
         records, part = page.of_study(studies.find(study, "full" if full else "quick"), store)
         damaged: list[str] = []
     else:
-        records, part = matching(store, where or []), None
-        damaged = [str(error) for error in store.read_all()[1]]
+        found, errors = readable(store)
+        records, part = chosen(found, where or []), None
+        damaged = [str(error) for error in errors]
     place = in_place(store)
     again = ["hashbench", "report", *sized, *(word for each in where or [] for word in ("--where", each))]
     again += [*["--no-images"] * no_images, *place, *(["-o", str(out)] if out != USUAL else [])]
